@@ -1,0 +1,1 @@
+"""The resource and the contracts around it: models without behaviour, which every other package may import."""

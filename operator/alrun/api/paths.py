@@ -1,0 +1,79 @@
+"""Where things are in a workspace. All paths are relative to the run's root; one place decides each name."""
+
+from __future__ import annotations
+
+POOL_INDEX = "index/pool.parquet"
+"""image (string, below dataset.images), size (int64), etag (string), width, height (int32), group (string); by image."""
+TEST_INDEX = "index/test.parquet"
+"""As the pool's index, for the sealed test set."""
+POOL_TRUTH = "index/truth.parquet"
+"""image (string), class (string, of the run), x_min, y_min, x_max, y_max (float64 pixels of the original image),
+truncated (float64), occluded (int32; > 0 is KITTI's `difficult`); one row a box, in the order of the pool's index."""
+TEST_TRUTH = "index/test_truth.parquet"
+"""As the pool's truth, for the sealed test set. Only evaluate and report read it."""
+POOL_EMBEDDINGS = "index/embeddings.parquet"
+"""image (string), embedding (fixed-size list of float32): classical features, for the first batch."""
+DATASET = "index/dataset.json"
+"""classes (list, in order), class_mapping, counts of images and boxes by class, and a summary of the problems."""
+PROBLEMS = "index/problems.parquet"
+"""image, kind, detail, action (all strings): everything that was left out or repaired, and why."""
+PREDICTIONS = ".lightly/predictions"
+TASK = "detections"
+"""Name of the prediction task: `.lightly/predictions/detections/<image with .json>`."""
+REPORT = "report/index.html"
+
+
+def run_root(namespace: str, name: str) -> str:
+    """Root of a run, below the workspace's URI."""
+    return f"runs/{namespace}/{name}"
+
+
+def cycle(number: int) -> str:
+    """Folder of a cycle."""
+    return f"cycles/{number:03d}"
+
+
+def selection(number: int) -> str:
+    """image, rank (int32, from 0), score (float64), rule, why (strings), group (string)."""
+    return f"{cycle(number)}/selection.parquet"
+
+
+def annotated(number: int) -> str:
+    """image (string), boxes (int32), seconds (float64): what was labelled in this cycle, in order."""
+    return f"{cycle(number)}/annotate/images.parquet"
+
+
+def labels(number: int) -> str:
+    """Folder of this cycle's new labels: KITTI, one `<image with .txt>` an image, classes of the run."""
+    return f"{cycle(number)}/labels"
+
+
+def model(number: int) -> str:
+    """The model: weights, classes and input size in one file."""
+    return f"{cycle(number)}/train/model.npz"
+
+
+def evaluation(number: int) -> str:
+    """All metrics, per class, with precision and recall curves."""
+    return f"{cycle(number)}/evaluate/metrics.json"
+
+
+def inference_labels(number: int) -> str:
+    """Folder of KITTI predictions (16 columns), one `<image with .txt>` for every image of the pool."""
+    return f"{cycle(number)}/infer/labels"
+
+
+def inference_embeddings(number: int, shard: int) -> str:
+    """image, embedding (fixed-size list of float32), model (string): the detector's features of one shard."""
+    return f"{cycle(number)}/infer/embeddings/{shard:05d}.parquet"
+
+
+def predictions(number: int, shard: int) -> str:
+    """image, class (string), x_min, y_min, x_max, y_max, score (float64): one row a box, of one shard."""
+    return f"{cycle(number)}/convert/predictions/{shard:05d}.parquet"
+
+
+def result(number: int, step: str, shard: int | None = None) -> str:
+    """The step's result, written last."""
+    folder = step if step == "prepare" else f"{cycle(number)}/{step}"
+    return f"{folder}/result.json" if shard is None else f"{folder}/results/{shard:05d}.json"

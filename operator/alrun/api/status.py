@@ -1,0 +1,199 @@
+"""What the operator writes: the `status` of an ActiveLearningRun.
+
+The whole state of a run is here. A release must read the status written by the two releases before it, so
+fields are only added, always with a default.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .base import Time, TolerantModel
+
+
+class Phase(StrEnum):
+    """One word for where a run is."""
+
+    PENDING = "Pending"
+    PREPARING = "Preparing"
+    SELECTING = "Selecting"
+    ANNOTATING = "Annotating"
+    TRAINING = "Training"
+    EVALUATING = "Evaluating"
+    INFERRING = "Inferring"
+    CONVERTING = "Converting"
+    REPORTING = "Reporting"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class StopReason(StrEnum):
+    """Which rule ended a run."""
+
+    CYCLES = "CyclesDone"
+    LABEL_BUDGET = "LabelBudgetSpent"
+    TARGET = "TargetReached"
+    PLATEAU = "Plateau"
+    DEADLINE = "DeadlinePassed"
+    POOL_EXHAUSTED = "PoolExhausted"
+
+
+class Condition(TolerantModel):
+    """A condition as metav1 defines it."""
+
+    type: Annotated[str, Field(max_length=316)]
+    status: Literal["True", "False", "Unknown"]
+    reason: Annotated[str, Field(max_length=1024)]
+    message: Annotated[str, Field(max_length=32768)] = ""
+    last_transition_time: Time
+    observed_generation: int | None = None
+
+
+class Progress(TolerantModel):
+    """How far a step is."""
+
+    done: int = Field(description="Units done.")
+    total: int = Field(description="Units in all.")
+    unit: str = Field(default="", description="What is counted: images, epochs, files.")
+    eta: str | None = Field(default=None, description="Time left, like 12m.")
+    metrics: dict[str, float] = Field(default_factory=dict, description="Latest metrics the step reported.")
+
+
+class Waiting(TolerantModel):
+    """Why a step does not run, and what to do."""
+
+    reason: str = Field(description="One CamelCase word.")
+    message: str = Field(default="", description="What was found, in the words of who found it.")
+    remedy: str = Field(default="", description="What to try.")
+    since: Time = Field(description="Since when.")
+
+
+class Failure(TolerantModel):
+    """Why an attempt ended badly, and what to do."""
+
+    reason: str = Field(description="One CamelCase word.")
+    message: str = Field(default="", description="What was found.")
+    remedy: str = Field(default="", description="What to try.")
+    step: str = Field(default="", description="<cycle>/<step>.")
+    attempt: int = Field(default=1, description="Which attempt.")
+    log_tail: str = Field(default="", description="End of the container's log, redacted.")
+
+
+class StepStatus(TolerantModel):
+    """The step that the run is at. Written before its Job is made."""
+
+    name: str = Field(description="prepare, select, annotate, train, evaluate, infer, convert or report.")
+    cycle: int = Field(default=0, description="Cycle the step belongs to.")
+    engine: str = Field(default="Embedded", description="Engine that does the step.")
+    attempt: int = Field(default=1, description="Which attempt, from 1; resuming after a suspension is a new one.")
+    job: str = Field(default="", description="Name of the Job.")
+    job_uid: str | None = Field(default=None, description="uid of the Job once it is known to exist.")
+    failures: int = Field(default=0, description="Attempts that failed by themselves.")
+    disruptions: int = Field(default=0, description="Attempts and pods lost to disruptions.")
+    disruptions_before: int = Field(default=0, description="Of these, those of earlier attempts.")
+    started_at: Time | None = Field(default=None, description="When the step was begun.")
+    attempt_started_at: Time | None = Field(default=None, description="When this attempt was begun.")
+    running_at: Time | None = Field(default=None, description="When this attempt's first pod ran.")
+    not_before: Time | None = Field(default=None, description="The next attempt is not made before this time.")
+    ending: str | None = Field(default=None, description="Why the Job is being ended, until it is gone.")
+    progress: Progress | None = Field(default=None, description="How far the step is.")
+    waiting: Waiting | None = Field(default=None, description="Why the step does not run.")
+    last_failure: Failure | None = Field(default=None, description="Why the attempt before this one ended.")
+
+
+class LabelsStatus(TolerantModel):
+    """Labels bought so far, and what may be bought in all."""
+
+    images: int = Field(default=0, description="Images labelled.")
+    boxes: int = Field(default=0, description="Boxes drawn.")
+    annotator_seconds: float = Field(default=0.0, description="Annotator time.")
+    budget: dict[str, int] = Field(default_factory=dict, description="images, boxes, annotatorSeconds: those that are limited.")
+
+
+class PoolStatus(TolerantModel):
+    """What `prepare` found."""
+
+    images: int = Field(default=0, description="Images that can be selected.")
+    test_images: int = Field(default=0, description="Images in the sealed test set.")
+    classes: int = Field(default=0, description="Classes of the run.")
+    dropped: int = Field(default=0, description="Images left out as broken or duplicate; see index/problems.parquet.")
+
+
+class BestStatus(TolerantModel):
+    """The best model so far."""
+
+    cycle: int
+    metric: str
+    value: float
+    model: str = Field(description="Where it is.")
+
+
+class CycleStatus(TolerantModel):
+    """One cycle that is done or under way."""
+
+    cycle: int
+    images: int = Field(default=0, description="Labelled images this cycle's model was trained on.")
+    boxes: int = Field(default=0, description="Boxes on them.")
+    new_images: int = Field(default=0, description="Images labelled in this cycle.")
+    new_boxes: int = Field(default=0, description="Boxes drawn in this cycle.")
+    annotator_seconds: float = Field(default=0.0, description="Annotator time spent in this cycle.")
+    metrics: dict[str, float] = Field(default_factory=dict, description="On the sealed test set.")
+    selection: str = Field(default="", description="Engine and rule, like Embedded/Default.")
+    model: str | None = Field(default=None, description="Where the model is.")
+    results: dict[str, str] = Field(default_factory=dict, description="Step -> digest of its result, for reuse and provenance.")
+    started_at: Time | None = None
+    finished_at: Time | None = None
+
+
+class StopStatus(TolerantModel):
+    """Which rule ended the run, and the figures it was judged by."""
+
+    reason: StopReason
+    message: str = ""
+    at: Time | None = None
+
+
+class CostStatus(TolerantModel):
+    """What the run has used. Every attempt is counted once, when it ends."""
+
+    pod_seconds: float = Field(default=0.0, description="Seconds of pods of all steps.")
+    gpu_seconds: float = Field(default=0.0, description="Seconds of GPUs of all steps.")
+    jobs: int = Field(default=0, description="Jobs ended.")
+
+
+class RunStatus(TolerantModel):
+    """State of a run."""
+
+    phase: Phase = Field(default=Phase.PENDING, description="One word.")
+    message: str = Field(default="", description="What goes on, in a sentence.")
+    why: str = Field(default="", description="Reason of waiting or failure, in a word.")
+    observed_generation: int | None = Field(default=None, description="Generation of the spec this status speaks of.")
+    started_at: Time | None = Field(default=None, description="When the run left Pending; meaning-bearing fields are immutable since.")
+    finished_at: Time | None = None
+    cycle: int = Field(default=0, description="Cycle under way, from 0.")
+    cycles_done: int = Field(default=0, description="Cycles completed.")
+    cycles_summary: str = Field(default="", description="Done/planned, for the column.")
+    labels_summary: str = Field(default="", description="Labelled/budget, for the column.")
+    progress_summary: str = Field(default="", description="Step and progress, for the column.")
+    metric_summary: str = Field(default="", description="Best metric, for the column.")
+    engines: str = Field(default="", description="Engines of selection, annotation and training, for the wide column.")
+    step: StepStatus | None = None
+    labels: LabelsStatus = Field(default_factory=LabelsStatus)
+    pool: PoolStatus | None = None
+    best: BestStatus | None = None
+    cycles: list[CycleStatus] = Field(default_factory=list, description="The last 20 cycles.")
+    results: dict[str, str] = Field(default_factory=dict, description="Steps outside cycles -> digest of their result.")
+    cost: CostStatus = Field(default_factory=CostStatus)
+    stop: StopStatus | None = None
+    failure: Failure | None = Field(default=None, description="Why the run failed.")
+    artifacts: dict[str, str] = Field(default_factory=dict, description="Name -> where it is: report, model, workspace.")
+    handled_retry: str | None = Field(default=None, description="Last value of the retry annotation that was obeyed.")
+    retries: int = Field(default=0, description="Restarts asked for so far; part of the names and digests of later Jobs.")
+    conditions: list[Condition] = Field(default_factory=list, description="Ready, Reconciling, Stalled, Suspended.")
+
+
+MAX_CYCLES_IN_STATUS = 20

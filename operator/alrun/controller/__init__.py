@@ -1,0 +1,1 @@
+"""The shell around the decisions: queue, reconcile, health, metrics, settings."""

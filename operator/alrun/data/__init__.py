@@ -1,0 +1,1 @@
+"""Label formats, and the stores that files are in."""

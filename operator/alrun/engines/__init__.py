@@ -1,0 +1,1 @@
+"""Step + resource -> Job manifest. Pure. One folder per engine."""
