@@ -21,7 +21,8 @@ ClassName = Annotated[str, StringConstraints(min_length=1, max_length=63)]
 SecretName = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 Quantity = Annotated[str | int, Field(union_mode="left_to_right")]
 StoreUri = Annotated[
-    str, StringConstraints(max_length=1024, pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|pvc://[a-z0-9][-a-z0-9.]*)(/.*)?$")
+    str,
+    StringConstraints(max_length=1024, pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|pvc://[a-z0-9][-a-z0-9.]*)(/.*)?$"),
 ]
 
 
@@ -145,7 +146,7 @@ class StopTarget(Model):
 class Plateau(Model):
     """Stop once labelling no longer helps."""
 
-    cycles: Annotated[int, Field(ge=1, le=100)] = Field(description="Cycles in a row without enough gain.")
+    cycles: Annotated[int, Field(ge=1, le=10)] = Field(description="Cycles in a row without enough gain.")
     min_gain: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.005, description="Gain of the metric over the best earlier cycle that counts as progress."
     )
@@ -205,7 +206,9 @@ class Selection(Model):
 class AnnotationCost(Model):
     """What labelling costs an annotator, for budgets and reports."""
 
-    seconds_per_image: Annotated[float, Field(ge=0, le=86400)] = Field(default=2.0, description="Seconds to look at an image.")
+    seconds_per_image: Annotated[float, Field(ge=0, le=86400)] = Field(
+        default=2.0, description="Seconds to look at an image."
+    )
     seconds_per_box: Annotated[float, Field(ge=0, le=86400)] = Field(
         default=7.0, description="Seconds to draw a box (extreme clicking, Papadopoulos et al. 2017: 7 s)."
     )
@@ -236,8 +239,12 @@ class StartFrom(StrEnum):
 class InputSize(Model):
     """Size that images are scaled to."""
 
-    width: Annotated[int, Field(ge=64, le=2048, multiple_of=32)] = Field(default=256, description="Pixels, a multiple of 32.")
-    height: Annotated[int, Field(ge=64, le=2048, multiple_of=32)] = Field(default=192, description="Pixels, a multiple of 32.")
+    width: Annotated[int, Field(ge=64, le=2048, multiple_of=32)] = Field(
+        default=256, description="Pixels, a multiple of 32."
+    )
+    height: Annotated[int, Field(ge=64, le=2048, multiple_of=32)] = Field(
+        default=192, description="Pixels, a multiple of 32."
+    )
 
 
 class EmbeddedTraining(Model):

@@ -99,10 +99,17 @@ class StepStatus(TolerantModel):
     attempt_started_at: Time | None = Field(default=None, description="When this attempt was begun.")
     running_at: Time | None = Field(default=None, description="When this attempt's first pod ran.")
     not_before: Time | None = Field(default=None, description="The next attempt is not made before this time.")
-    ending: str | None = Field(default=None, description="Why the Job is being ended, until it is gone.")
     progress: Progress | None = Field(default=None, description="How far the step is.")
     waiting: Waiting | None = Field(default=None, description="Why the step does not run.")
     last_failure: Failure | None = Field(default=None, description="Why the attempt before this one ended.")
+
+
+class EndingJob(TolerantModel):
+    """A Job that is being ended. Nothing is begun until it is gone, or known to be on a lost node."""
+
+    name: str
+    uid: str
+    since: Time
 
 
 class LabelsStatus(TolerantModel):
@@ -111,7 +118,9 @@ class LabelsStatus(TolerantModel):
     images: int = Field(default=0, description="Images labelled.")
     boxes: int = Field(default=0, description="Boxes drawn.")
     annotator_seconds: float = Field(default=0.0, description="Annotator time.")
-    budget: dict[str, int] = Field(default_factory=dict, description="images, boxes, annotatorSeconds: those that are limited.")
+    budget: dict[str, int] = Field(
+        default_factory=dict, description="images, boxes, annotatorSeconds: those that are limited."
+    )
 
 
 class PoolStatus(TolerantModel):
@@ -144,7 +153,9 @@ class CycleStatus(TolerantModel):
     metrics: dict[str, float] = Field(default_factory=dict, description="On the sealed test set.")
     selection: str = Field(default="", description="Engine and rule, like Embedded/Default.")
     model: str | None = Field(default=None, description="Where the model is.")
-    results: dict[str, str] = Field(default_factory=dict, description="Step -> digest of its result, for reuse and provenance.")
+    results: dict[str, str] = Field(
+        default_factory=dict, description="Step -> digest of its result, for reuse and provenance."
+    )
     started_at: Time | None = None
     finished_at: Time | None = None
 
@@ -172,7 +183,9 @@ class RunStatus(TolerantModel):
     message: str = Field(default="", description="What goes on, in a sentence.")
     why: str = Field(default="", description="Reason of waiting or failure, in a word.")
     observed_generation: int | None = Field(default=None, description="Generation of the spec this status speaks of.")
-    started_at: Time | None = Field(default=None, description="When the run left Pending; meaning-bearing fields are immutable since.")
+    started_at: Time | None = Field(
+        default=None, description="When the run left Pending; meaning-bearing fields are immutable since."
+    )
     finished_at: Time | None = None
     cycle: int = Field(default=0, description="Cycle under way, from 0.")
     cycles_done: int = Field(default=0, description="Cycles completed.")
@@ -191,6 +204,13 @@ class RunStatus(TolerantModel):
     stop: StopStatus | None = None
     failure: Failure | None = Field(default=None, description="Why the run failed.")
     artifacts: dict[str, str] = Field(default_factory=dict, description="Name -> where it is: report, model, workspace.")
+    ending: list[EndingJob] = Field(
+        default_factory=list, description="Jobs being ended; nothing is begun until they are gone."
+    )
+    resume_at: str | None = Field(
+        default=None,
+        description="Step of the current cycle that a stop rule kept from being done; an extended run goes on there.",
+    )
     handled_retry: str | None = Field(default=None, description="Last value of the retry annotation that was obeyed.")
     retries: int = Field(default=0, description="Restarts asked for so far; part of the names and digests of later Jobs.")
     conditions: list[Condition] = Field(default_factory=list, description="Ready, Reconciling, Stalled, Suspended.")
