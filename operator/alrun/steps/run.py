@@ -1,0 +1,238 @@
+"""The frame around every step: read the input, open the stores, run, write the result last, end with a code.
+
+A step that ended is not done again: its `result.json` holds the digest of its input, and a second attempt with the
+same input only reports it. A stale result is removed before the step touches anything, so that whoever finds a
+result also finds what it speaks of.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TextIO
+
+from pydantic import ValidationError
+
+from alrun.api import paths
+from alrun.api.meta import INPUT_PATH, SCRATCH_PATH
+from alrun.api.step import (
+    INDEXED_STEPS,
+    MAX_TERMINATION_MESSAGE,
+    ConvertParams,
+    ExitCode,
+    InferParams,
+    StepFailure,
+    StepInput,
+    StepName,
+    StepResult,
+    read_outcome,
+)
+from alrun.data.stores import (
+    BucketMissing,
+    FileNotFoundInStore,
+    FileStore,
+    StoreDenied,
+    StoreError,
+    StoreUnavailable,
+    open_store,
+)
+
+from .context import Context, StepError
+
+SHARD_VARIABLE = "JOB_COMPLETION_INDEX"
+TERMINATED = 128 + signal.SIGTERM
+_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+def main(
+    step: str,
+    input_path: str | Path = INPUT_PATH,
+    environ: Mapping[str, str] | None = None,
+    termination_path: str | Path = "/dev/termination-log",
+    scratch_path: str | Path = SCRATCH_PATH,
+) -> int:
+    """Run a step; the process's exit code, see `ExitCode`."""
+    environ = os.environ if environ is None else environ
+    with _ending_on_sigterm():
+        try:
+            result = _run(step, Path(input_path), environ, Path(scratch_path))
+        except Exception as error:
+            failure, code = explain(error)
+            failure = StepFailure.model_validate(
+                {name: _redacted(text, environ) for name, text in failure.to_json().items()}
+            )
+            if code == ExitCode.FAILED:
+                print(_redacted(traceback.format_exc(), environ), file=sys.stderr, flush=True)
+            print(f"{failure.reason}: {failure.message}; {failure.remedy}".rstrip("; "), file=sys.stderr, flush=True)
+            _leave(Path(termination_path), fitted(failure))
+            return code
+        print(result.message or f"{step} is done", flush=True)
+        _leave(Path(termination_path), fitted(result))
+        return ExitCode.DONE
+
+
+def _run(step: str, input_path: Path, environ: Mapping[str, str], scratch_path: Path) -> StepResult:
+    given = _read_input(step, input_path)
+    shard = _shard(given, environ)
+    dataset = open_store(given.dataset.store, environ)
+    run_root = paths.run_root(given.run.namespace, given.run.name)
+    workspace = open_store(given.workspace, environ).at(run_root)
+    place = paths.result(given.cycle, given.params.step, shard)
+    earlier = _earlier_result(workspace, place)
+    if earlier is not None and earlier.input == given.digest():
+        print(f"{place} is there already, made from the same input", flush=True)
+        return earlier
+    workspace.delete([place])
+    module = importlib.import_module(f"alrun.steps.{given.params.step}")
+    with TemporaryDirectory(prefix="alrun-", dir=scratch_path) as scratch:
+        images = dataset.at(given.dataset.images)
+        context = Context(given, dataset, images, workspace, shard, Path(scratch))
+        result: StepResult = module.run(context)
+        # the result says as much in the workspace as in the termination message
+        text = fitted(result)
+        workspace.write(place, text.encode())
+    return StepResult.model_validate_json(text)
+
+
+def _read_input(step: str, path: Path) -> StepInput:
+    try:
+        given = StepInput.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise StepError("InputMissing", f"{path} cannot be read: {error.strerror}", "run the step in its own Job") from error
+    except ValidationError as error:
+        raise StepError(
+            "InputInvalid", f"{path} is no StepInput: {error}", "use the same release for the operator and the worker image"
+        ) from error
+    if given.params.step != step:
+        raise StepError(
+            "InputInvalid", f"{path} is for the step {given.params.step}, not {step}", "run the step that the input names"
+        )
+    return given
+
+
+def _shard(given: StepInput, environ: Mapping[str, str]) -> int | None:
+    if StepName(given.params.step) not in INDEXED_STEPS:
+        return None
+    assert isinstance(given.params, InferParams | ConvertParams)
+    text = environ.get(SHARD_VARIABLE, "0" if given.params.shards == 1 else "")
+    if not text.isdecimal() or int(text) >= given.params.shards:
+        raise StepError(
+            "ShardUnknown",
+            f"{SHARD_VARIABLE} is {text!r}, and the step has the shards 0 to {given.params.shards - 1}",
+            "run the step in an Indexed Job",
+        )
+    return int(text)
+
+
+def _earlier_result(workspace: FileStore, place: str) -> StepResult | None:
+    try:
+        outcome = read_outcome(workspace.read(place).decode())
+    except (FileNotFoundInStore, UnicodeDecodeError):
+        return None
+    return outcome if isinstance(outcome, StepResult) else None
+
+
+def explain(error: BaseException) -> tuple[StepFailure, int]:
+    """What to tell about an error, and the exit code that goes with it."""
+    match error:
+        case StepError():
+            code = ExitCode.FAILED if error.retryable else ExitCode.INVALID
+        case StoreUnavailable():
+            code = ExitCode.UNAVAILABLE
+        case StoreDenied() | BucketMissing():
+            code = ExitCode.INVALID
+        case StoreError():
+            code = ExitCode.FAILED
+        case MemoryError():
+            remedy = "raise resources.limits.memory of the step in spec.pods"
+            return StepFailure(reason="OutOfMemory", message="the step ran out of memory", remedy=remedy), ExitCode.FAILED
+        case _:
+            message = f"{type(error).__name__}: {error}"
+            remedy = "see the step's log; if it stays, report it with the traceback"
+            return StepFailure(reason="Unexpected", message=message, remedy=remedy), ExitCode.FAILED
+    return StepFailure(reason=error.reason, message=error.message, remedy=error.remedy), code
+
+
+def fitted(outcome: StepResult | StepFailure, limit: int = MAX_TERMINATION_MESSAGE) -> str:
+    """The outcome as JSON of at most `limit` bytes, cut where that loses least.
+
+    The message is shortened first, then metrics of single classes (they are in full in the workspace) go, then the
+    remedy is shortened. Text is cut between characters, never inside one.
+    """
+    value = outcome.to_json()
+
+    def text() -> str:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+    def shorten(name: str) -> None:
+        # every character costs at least the byte that is taken off here, so this ends
+        while (excess := len(text().encode()) - limit) > 0 and value.get(name):
+            kept = value[name].removesuffix("…").encode()
+            kept = kept[: max(0, len(kept) - max(excess, 4) - 3)]
+            value[name] = kept.decode(errors="ignore") + "…" if kept else ""
+
+    shorten("message")
+    single = sorted((name for name in value.get("metrics", {}) if "/" in name), reverse=True)
+    for name in single:
+        if len(text().encode()) <= limit:
+            break
+        del value["metrics"][name]
+    shorten("remedy")
+    return text()
+
+
+def _redacted(text: str, environ: Mapping[str, str]) -> str:
+    for name, value in environ.items():
+        if name.endswith(_SECRETS) and value.strip():
+            text = text.replace(value.strip(), "[redacted]")
+    return text
+
+
+def _leave(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        print(f"no termination message: {path}: {error.strerror}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """End the process at once on SIGTERM, without a result: whatever was made so far is made again or continued.
+
+    Python runs signal handlers between two instructions of the main thread, which may be deep in compiled code for
+    minutes; the wake-up descriptor is written at once, and a thread of its own watches it. (As process 1 of a
+    container, leaving the default action in place would mean to ignore the signal.)
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    earlier_handler = signal.signal(signal.SIGTERM, lambda *_: None)
+    earlier_descriptor = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    watcher = threading.Thread(target=_watch, args=(reader, os._exit, sys.stderr), name="alrun-sigterm", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(earlier_descriptor)
+        signal.signal(signal.SIGTERM, earlier_handler)
+        os.close(writer)  # ends the watcher
+        watcher.join()
+        os.close(reader)
+
+
+def _watch(reader: int, end: Callable[[int], object], log: TextIO) -> None:
+    while signals := os.read(reader, 64):
+        if signal.SIGTERM in signals:
+            print("ended by SIGTERM; another attempt goes on from here", file=log, flush=True)
+            end(TERMINATED)
