@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from alrun.api import meta
-from alrun.api.spec import EmbeddedTraining, RunSpec, StartFrom, Storage
+from alrun.api.spec import Dataset, EmbeddedTraining, RunSpec, StartFrom, Storage
+from alrun.api.status import RunStatus
 from alrun.api.step import (
     CYCLE_STEPS,
     AnnotateParams,
@@ -66,15 +67,15 @@ def claim(uri: str) -> str | None:
     return rest.partition("/")[0] if scheme == "pvc" else None
 
 
-def shards(run: Run) -> int:
+def shards(spec: RunSpec, status: RunStatus) -> int:
     """Pods that `infer` and `convert` are spread over: one for each `inference.imagesPerShard` images of the pool.
 
     Raises:
         ValueError: `prepare` has not yet counted the pool.
     """
-    if run.status.pool is None:
-        raise ValueError(f"run {run.namespace}/{run.name} has no status.pool; prepare comes before infer and convert")
-    return max(1, -(-run.status.pool.images // run.spec.inference.images_per_shard))
+    if status.pool is None:
+        raise ValueError("status.pool is missing: prepare has to come before infer and convert")
+    return max(1, -(-status.pool.images // spec.inference.images_per_shard))
 
 
 def step_input(run: Run, step: StepName, cycle: int) -> StepInput:
@@ -126,20 +127,11 @@ def _store(spec: RunSpec, role: Role) -> Store:
     )
 
 
-def _params(run: Run, step: StepName, cycle: int) -> Params:
+def _params(run: Run, step: StepName, cycle: int) -> Params:  # noqa: PLR0911 - one case a step
     spec = run.spec
     match step:
         case StepName.PREPARE:
-            dataset = spec.dataset
-            return PrepareParams(
-                labels_path=dataset.labels.path,
-                labels_format=dataset.labels.format,
-                classes=dataset.classes,
-                class_mapping=dataset.class_mapping,
-                group_by=dataset.group_by,
-                test_fraction=dataset.test.fraction,
-                test_path=dataset.test.path,
-            )
+            return _prepare(spec.dataset)
         case StepName.SELECT:
             first = spec.loop.initial_batch if cycle == 0 else None
             return SelectParams(
@@ -166,12 +158,24 @@ def _params(run: Run, step: StepName, cycle: int) -> Params:
             return InferParams(
                 score_threshold=spec.inference.score_threshold,
                 images_per_shard=spec.inference.images_per_shard,
-                shards=shards(run),
+                shards=shards(spec, run.status),
             )
         case StepName.CONVERT:
-            return ConvertParams(images_per_shard=spec.inference.images_per_shard, shards=shards(run))
+            return ConvertParams(images_per_shard=spec.inference.images_per_shard, shards=shards(spec, run.status))
         case StepName.REPORT:
             return _report(run)
+
+
+def _prepare(dataset: Dataset) -> PrepareParams:
+    return PrepareParams(
+        labels_path=dataset.labels.path,
+        labels_format=dataset.labels.format,
+        classes=dataset.classes,
+        class_mapping=dataset.class_mapping,
+        group_by=dataset.group_by,
+        test_fraction=dataset.test.fraction,
+        test_path=dataset.test.path,
+    )
 
 
 def _report(run: Run) -> ReportParams:
