@@ -1,0 +1,26 @@
+"""Which engines there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from .embedded import Embedded
+from .engine import Engine, EngineError
+
+ENGINES: Mapping[str, Engine] = MappingProxyType({engine.name: engine for engine in (Embedded(),)})
+
+
+def engine_for(name: str) -> Engine:
+    """The engine of that name.
+
+    Raises:
+        EngineError: there is none.
+    """
+    try:
+        return ENGINES[name]
+    except KeyError:
+        known = ", ".join(sorted(ENGINES))
+        raise EngineError(
+            "engine", f"{name!r} is no engine of this release", f"Choose one of {known}, or install a release that has it."
+        ) from None
