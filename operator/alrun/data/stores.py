@@ -39,19 +39,19 @@ class StoreError(Exception):
         self.remedy = remedy
 
 
-class StoreUnavailable(StoreError):  # noqa: N818 - named after the state of the store
+class StoreUnavailable(StoreError):
     """Network, time-out, throttling, 5xx: worth another try later."""
 
 
-class StoreDenied(StoreError):  # noqa: N818
+class StoreDenied(StoreError):
     """Wrong or missing credentials, missing permission, or a path outside the store."""
 
 
-class BucketMissing(StoreError):  # noqa: N818
+class BucketMissing(StoreError):
     """The bucket, or the mounted claim, does not exist."""
 
 
-class FileNotFoundInStore(StoreError):  # noqa: N818
+class FileNotFoundInStore(StoreError):
     """There is no such file."""
 
     def __init__(self, uri: str, path: str) -> None:
