@@ -14,8 +14,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-DURATION_PATTERN = r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
-_DURATION = re.compile(r"^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$")
+DURATION_PATTERN = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"
+"""Kubernetes' own durations (metav1.Duration), whole seconds; what CEL's `duration()` reads too."""
+_DURATION = re.compile(DURATION_PATTERN[1:-1])
 
 
 class Model(BaseModel):
@@ -40,15 +41,15 @@ def parse_duration(value: Any) -> timedelta:
     """Read `72h`, `1h30m`, `90s`; a timedelta passes through.
 
     Raises:
-        ValueError: the text is no duration of whole days, hours, minutes and seconds, or is zero.
+        ValueError: the text is no duration of whole hours, minutes and seconds.
     """
     if isinstance(value, timedelta):
         return value
-    match = _DURATION.match(value) if isinstance(value, str) and value else None
+    match = _DURATION.fullmatch(value) if isinstance(value, str) and value else None
     if match is None:
         raise ValueError(f"{value!r} is no duration; write it like 90s, 15m, 72h or 1h30m")
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    hours, minutes, seconds = (int(part[:-1]) if part else 0 for part in match.groups())
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
 
 
 def format_duration(value: timedelta) -> str:

@@ -14,12 +14,20 @@ from pydantic import Field, StringConstraints
 
 from .base import Duration, Model
 
+ResourceName = Annotated[
+    str,
+    StringConstraints(max_length=316, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"),
+]
+QUANTITY_PATTERN = r"^([0-9]+([.][0-9]*)?|[.][0-9]+)([KMGTPE]i|[mkMGTPE]|[eE][0-9]{1,2})?$"
 RelativePath = Annotated[
-    str, StringConstraints(max_length=512, pattern=r"^[^/].*$")
-]  # the further rules (no `..`) are in validate.py and as CEL in the CRD
+    str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^/].*$")
+]  # the further rules (no `..`) are in rules.py
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=63)]
 SecretName = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
-Quantity = Annotated[str | int, Field(union_mode="left_to_right")]
+Quantity = Annotated[
+    Annotated[str, StringConstraints(max_length=32, pattern=QUANTITY_PATTERN)] | Annotated[int, Field(ge=0)],
+    Field(union_mode="left_to_right"),
+]
 StoreUri = Annotated[
     str,
     StringConstraints(max_length=1024, pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|pvc://[a-z0-9][-a-z0-9.]*)(/.*)?$"),
@@ -326,7 +334,7 @@ class PodSettings(Model):
         Field(max_length=16),
     ] = Field(default_factory=dict, description="Labels of the Job and its pods, like kueue.x-k8s.io/queue-name.")
     gpus: Annotated[int, Field(ge=0, le=64)] | None = Field(default=None, description="GPUs for each pod.")
-    gpu_resource: Annotated[str, StringConstraints(min_length=3, max_length=316)] | None = Field(
+    gpu_resource: ResourceName | None = Field(
         default=None, description="Resource name of a GPU; nvidia.com/gpu when left out, nvidia.com/mig-1g.10gb for a slice."
     )
     shared_memory: Quantity | None = Field(default=None, description="Size of a memory-backed /dev/shm.")
