@@ -67,7 +67,7 @@ def build_job(run: Run, request: JobRequest, installation: Installation) -> dict
     workload = engine_for(request.engine).workload(StepName(step))
     labels = _labels(run, request, settings)
     template = {
-        "metadata": {"labels": labels, "annotations": {meta.ANNOTATION_INPUT: input_json(request.input)}},
+        "metadata": {"labels": dict(labels), "annotations": {meta.ANNOTATION_INPUT: input_json(request.input)}},
         "spec": _pod(run.spec, request.input, settings, workload, installation),
     }
     spec: dict[str, Any] = {

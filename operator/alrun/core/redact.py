@@ -1,0 +1,110 @@
+"""Text from elsewhere, made fit for a status, an Event or a person's screen: no secrets, no terminal tricks, bounded.
+
+The shapes below are those in which credentials really get into logs and error messages: assignments, headers,
+URLs, PEM blocks, and tokens that can be told by their looks. It takes away too much rather than too little. It is
+the last line of defence: nothing of ours writes a secret to a log in the first place.
+"""
+
+from __future__ import annotations
+
+import re
+
+REDACTED = "[redacted]"
+
+_ESCAPES = re.compile(
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # operating system commands: titles, links
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # control sequences: colours, cursor
+    r"|\x1b[@-Z\\-_]?"
+)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+
+_NAME = (
+    r"(?:pass(?:word|wd|phrase|code)?|pwd|secret|token|credentials?|signature|sig|auth|authorization|cookie|bearer"
+    r"|(?:api|access|account|private|encryption|signing|session|client|shared|master|ngc|storage)[_.-]?key)"
+)
+_ASSIGNMENT = re.compile(
+    rf"""
+    (?P<name>(?<![A-Za-z0-9])[A-Za-z0-9_.-]{{0,64}}?{_NAME}(?:[_.-]?(?:access[_.-]?key|id|key|value|data|b64|base64|string))*)
+    (?![A-Za-z0-9_-])
+    (?P<between>\\*["']?\s*(?:=>|:=|[:=])\s*)
+    (?P<value>
+        (?P<quote>\\*["'])(?:(?!(?P=quote)).)*(?P=quote)?   # quoted, or cut off inside the quotes
+      | [^\s"']\S*
+    )
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_FLAG = re.compile(rf"(--?[A-Za-z0-9-]{{0,64}}?{_NAME})(\s+)(?!-)(\S+)", re.IGNORECASE)
+_HEADER = re.compile(r"(\b(?:proxy-)?authorization\b[\"']?\s*[:=]\s*)[^\n]*", re.IGNORECASE)
+_SCHEME = re.compile(r"\b(Bearer|Basic|Digest|Token)(\s+)(?=[A-Za-z0-9+/=._~-]{16})\S+", re.IGNORECASE)
+_USER_INFO = re.compile(r"(?<=://)[^\s/]+@")
+_PEM = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\Z)", re.DOTALL)
+# The end of a block whose start was cut off with the earlier lines of a log.
+_PEM_TAIL = re.compile(r"\A\s*(?:[A-Za-z0-9+/=]*\n)*[^\n]*-----END [A-Z0-9 ]+-----")
+
+_TOKENS = re.compile(
+    r"""(?<![A-Za-z0-9])(?:
+        (?:AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AIPA|ANPA|ANVA|AROA|ASCA)[A-Z0-9]{16}(?![A-Za-z0-9])  # AWS ids
+      | (?:IQoJ|FwoG|FQoG)[A-Za-z0-9+/=_-]{20,}               # AWS session tokens
+      | eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*)?  # JSON web tokens
+      | gh[pousr]_[A-Za-z0-9]{20,} | github_pat_[A-Za-z0-9_]{20,} | glpat-[A-Za-z0-9_-]{16,}
+      | nvapi-[A-Za-z0-9_-]{16,} | hf_[A-Za-z0-9]{16,} | sk-[A-Za-z0-9_-]{16,} | xox[abeoprs]-[A-Za-z0-9-]{10,}
+      | AIza[A-Za-z0-9_-]{30,} | ya29\.[A-Za-z0-9_-]{20,} | dop_v1_[0-9a-f]{32,} | pypi-[A-Za-z0-9_-]{16,}
+    )""",
+    re.VERBOSE,
+)
+# The secret half of an AWS key pair: 40 characters of base64, with nothing else to tell it by. Digests are hex.
+_SECRET_KEY = re.compile(
+    r"(?<![A-Za-z0-9+/=_.-])(?=[^\s]{0,39}[A-Z])(?=[^\s]{0,39}[a-z])(?=[^\s]{0,39}[0-9])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/=_.-])"
+)
+_BLOB = re.compile(r"(?<![A-Za-z0-9+=_-])(?=[^\s]{0,79}[A-Z])(?=[^\s]{0,79}[0-9])[A-Za-z0-9+=_-]{80,}")
+
+
+def redact(text: str) -> str:
+    """The text without what looks like a secret, and as a terminal would have left it.
+
+    Calling it again on its own result changes nothing.
+    """
+    text = clean(text)
+    text = _PEM.sub(REDACTED, text)
+    text = _PEM_TAIL.sub(REDACTED, text)
+    text = _USER_INFO.sub(f"{REDACTED}@", text)
+    text = _HEADER.sub(rf"\g<1>{REDACTED}", text)
+    text = _ASSIGNMENT.sub(_without_value, text)
+    text = _FLAG.sub(rf"\g<1>\g<2>{REDACTED}", text)
+    text = _SCHEME.sub(rf"\g<1>\g<2>{REDACTED}", text)
+    for shape in (_TOKENS, _SECRET_KEY, _BLOB):
+        text = shape.sub(REDACTED, text)
+    return text
+
+
+def clean(text: str) -> str:
+    """The text without colours and control characters; of a line that was written over, what was seen last."""
+    text = _ESCAPES.sub("", text)
+    lines = []
+    for line in text.split("\n"):
+        shown = [part for part in line.split("\r") if part.strip()]
+        lines.append(_CONTROLS.sub("", shown[-1]).rstrip() if shown else "")
+    return "\n".join(lines)
+
+
+def head(text: str, limit: int) -> str:
+    """The text redacted, and cut to `limit` characters from its start."""
+    text = redact(text).strip()
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def tail(text: str, limit: int) -> str:
+    """The text redacted, and cut to the last whole lines of at most `limit` characters."""
+    text = redact(text).strip()
+    if len(text) <= limit:
+        return text
+    end = text[len(text) - limit + 1 :]
+    whole = end.partition("\n")[2]
+    return "…" + (whole or end)
+
+
+def _without_value(match: re.Match[str]) -> str:
+    quote = match["quote"] or ""
+    closed = quote and len(match["value"]) > len(quote) and match["value"].endswith(quote)
+    return f"{match['name']}{match['between']}{quote}{REDACTED}{quote if closed else ''}"
