@@ -1,1 +1,1 @@
-"""What a person runs."""
+"""What a person runs: `alrun …`, also reachable as `kubectl alrun …`."""

@@ -1,0 +1,188 @@
+"""From a run's status to words and rows. Pure: the same status always gives the same text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from alrun.api.base import format_time
+from alrun.api.status import CycleStatus, Phase, Progress, StepStatus
+
+from .view import RunView
+
+Rows = list[list[str]]
+"""A table: the first row is its head."""
+
+
+def short_duration(value: timedelta) -> str:
+    """A duration in at most two units, like kubectl's ages: 45s, 12m, 3h5m, 2d4h; never negative."""
+    total = max(int(value.total_seconds()), 0)
+    units = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+    for place, (size, unit) in enumerate(units):
+        if total >= size:
+            first, rest = divmod(total, size)
+            following = units[place + 1 : place + 2]
+            if unit in "dh" or (unit == "m" and first < 10):
+                second = [f"{rest // small}{name}" for small, name in following if rest // small]
+                return f"{first}{unit}" + "".join(second)
+            return f"{first}{unit}"
+    return "0s"
+
+
+def since(moment: datetime, now: datetime) -> str:
+    """A moment, and how long ago it was."""
+    return f"{format_time(moment)} ({short_duration(now - moment)} ago)"
+
+
+def table_text(rows: Sequence[Sequence[str]]) -> str:
+    """Columns by blanks, two between them, as kubectl prints them."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(lines)
+
+
+def progress_text(progress: Progress) -> str:
+    """`31/50 epochs, loss 0.412, 12m left`."""
+    parts = [f"{progress.done}/{progress.total} {progress.unit}".rstrip()]
+    parts += [f"{name} {value:.4g}" for name, value in sorted(progress.metrics.items())]
+    if progress.eta:
+        parts.append(f"{progress.eta} left")
+    return ", ".join(parts)
+
+
+def step_text(step: StepStatus) -> str:
+    """`train (attempt 2): 31/50 epochs, 12m left`, or why it does not run."""
+    text = step.name + (f" (attempt {step.attempt})" if step.attempt > 1 else "")
+    if step.waiting:
+        return f"{text}: waiting: {step.waiting.reason}" + (f": {step.waiting.message}" if step.waiting.message else "")
+    if step.progress:
+        return f"{text}: {progress_text(step.progress)}"
+    return text
+
+
+def labels_text(run: RunView) -> str:
+    """`300/500 images, 9120 boxes`: what is labelled, against the limits there are."""
+    labels = run.status.labels
+    counts = (("images", labels.images), ("boxes", labels.boxes), ("annotatorSeconds", int(labels.annotator_seconds)))
+    parts = []
+    for name, count in counts:
+        limit = labels.budget.get(name)
+        unit = "s of annotators" if name == "annotatorSeconds" else f" {name}"
+        if limit is not None:
+            parts.append(f"{count}/{limit}{unit}")
+        elif name != "annotatorSeconds":
+            parts.append(f"{count}{unit}")
+    return ", ".join(parts)
+
+
+def best_text(run: RunView) -> str:
+    """`mAP50 0.580 in cycle 1`; empty where no model was evaluated yet."""
+    best = run.status.best
+    return f"{best.metric} {best.value:.3f} in cycle {best.cycle}" if best else ""
+
+
+def cycle_text(run: RunView) -> str:
+    """`cycle 2 of 5` in people's counting of how many, the status' counting of which: cycles count from 0."""
+    status = run.status
+    planned = f" ({status.cycles_done} of {run.max_cycles} done)" if run.max_cycles else ""
+    return f"cycle {status.cycle}{planned}"
+
+
+def change_line(run: RunView, at: datetime) -> str:
+    """One line of a plain log: when, phase, cycle, step, labels, best metric."""
+    status = run.status
+    parts = [format_time(at), str(status.phase), cycle_text(run)]
+    if status.step and not run.settled:
+        parts.append(step_text(status.step))
+    parts.append(labels_text(run))
+    if status.best:
+        parts.append(f"best {best_text(run)}")
+    if not run.seen:
+        parts.append("the latest change of the spec is not seen by the operator yet")
+    elif run.retry_asked:
+        parts.append("the retry is not taken up by the operator yet")
+    return "  ".join(parts)
+
+
+def cycle_rows(run: RunView) -> Rows:
+    """The cycles in the status: labels bought, metric on the test set, its gain over the best cycle before, time."""
+    metric = run.metric
+    rows = [["CYCLE", "IMAGES", "BOXES", "NEW", metric.upper(), "GAIN", "TIME"]]
+    best: float | None = None
+    for cycle in run.status.cycles:
+        value = cycle.metrics.get(metric)
+        gain = "" if value is None or best is None else f"{value - best:+.3f}"
+        rows.append(
+            [
+                str(cycle.cycle),
+                str(cycle.images),
+                str(cycle.boxes),
+                str(cycle.new_images),
+                "" if value is None else f"{value:.3f}",
+                gain,
+                _cycle_time(cycle),
+            ]
+        )
+        if value is not None:
+            best = value if best is None else max(best, value)
+    return rows
+
+
+def _cycle_time(cycle: CycleStatus) -> str:
+    if cycle.started_at and cycle.finished_at:
+        return short_duration(cycle.finished_at - cycle.started_at)
+    return ""
+
+
+def verdict(run: RunView) -> list[str]:
+    """How the run ended and why, where the best model and the report are, and what it took."""
+    status = run.status
+    lines = []
+    if status.phase is Phase.SUCCEEDED:
+        reason = f"{status.stop.reason}: {status.stop.message}".rstrip(": ") if status.stop else status.message
+        lines.append(f"Succeeded: {reason}".rstrip(": "))
+    elif status.phase is Phase.FAILED:
+        failure = status.failure
+        if failure:
+            place = f" in {failure.step}" if failure.step else ""
+            lines.append(f"Failed{place}: {failure.reason}: {failure.message}".rstrip(": "))
+            if failure.remedy:
+                lines.append(f"To do: {failure.remedy}")
+        else:
+            lines.append(f"Failed: {status.message}".rstrip(": "))
+    if status.best:
+        lines.append(f"Best model: {best_text(run)}: {status.best.model}")
+    if "report" in status.artifacts:
+        lines.append(f"Report: {status.artifacts['report']} (alrun report {run.name} -n {run.namespace})")
+    if status.cost.jobs:
+        cost = f"Cost: {status.cost.jobs} Jobs, {short_duration(timedelta(seconds=status.cost.pod_seconds))} of pods"
+        if status.cost.gpu_seconds:
+            cost += f", {short_duration(timedelta(seconds=status.cost.gpu_seconds))} of GPUs"
+        lines.append(cost)
+    return lines
+
+
+def list_rows(runs: Sequence[RunView], now: datetime, *, with_namespace: bool) -> Rows:
+    """The columns of `kubectl get alr`."""
+    head = ["NAME", "PHASE", "CYCLE", "PROGRESS", "LABELS", "METRIC", "WHY", "AGE"]
+    rows = [["NAMESPACE", *head] if with_namespace else head]
+    for run in runs:
+        status = run.status
+        cells = [
+            run.name,
+            str(status.phase),
+            status.cycles_summary,
+            status.progress_summary,
+            status.labels_summary,
+            status.metric_summary,
+            status.why,
+            short_duration(now - run.created_at),
+        ]
+        rows.append([run.namespace, *cells] if with_namespace else cells)
+    return rows
+
+
+def state(run: RunView) -> dict[str, Any]:
+    """A run as JSON for programs: the status, in its own camelCase keys, with the run's name before it."""
+    return {"namespace": run.namespace, "name": run.name, "generation": run.generation, **run.status.to_json()}

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from alrun.api.status import Progress
+from alrun.cli.render import change_line, cycle_rows, list_rows, progress_text, short_duration, table_text, verdict
+from alrun.cli.view import RunView
+
+from .cli_cluster import manifest
+
+AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+
+CYCLES = [
+    {
+        "cycle": 0,
+        "images": 100,
+        "boxes": 3011,
+        "newImages": 100,
+        "metrics": {"mAP50": 0.47},
+        "startedAt": "2026-03-01T08:00:00Z",
+        "finishedAt": "2026-03-01T08:12:30Z",
+    },
+    {
+        "cycle": 1,
+        "images": 200,
+        "boxes": 6020,
+        "newImages": 100,
+        "metrics": {"mAP50": 0.58},
+        "startedAt": "2026-03-01T08:12:30Z",
+        "finishedAt": "2026-03-01T09:17:30Z",
+    },
+    {"cycle": 2, "images": 300, "boxes": 9120, "newImages": 100, "startedAt": "2026-03-01T09:17:30Z"},
+]
+
+TRAINING = {
+    "phase": "Training",
+    "observedGeneration": 1,
+    "startedAt": "2026-03-01T08:00:00Z",
+    "cycle": 2,
+    "cyclesDone": 2,
+    "step": {
+        "name": "train",
+        "cycle": 2,
+        "attempt": 2,
+        "progress": {"done": 31, "total": 50, "unit": "epochs", "eta": "12m", "metrics": {"loss": 0.41234}},
+    },
+    "labels": {"images": 300, "boxes": 9120, "budget": {"images": 500}},
+    "best": {"cycle": 1, "metric": "mAP50", "value": 0.58, "model": "s3://orchard/out/runs/orchard/apples/m.npz"},
+    "cycles": CYCLES,
+}
+
+
+def run(**status: object) -> RunView:
+    return RunView.read(manifest(status={**TRAINING, **status}))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0s"),
+        (0, "0s"),
+        (45, "45s"),
+        (60, "1m"),
+        (330, "5m30s"),
+        (720, "12m"),
+        (3600, "1h"),
+        (11100, "3h5m"),
+        (86400, "1d"),
+        (187200, "2d4h"),
+    ],
+)
+def test_short_duration(seconds: int, text: str) -> None:
+    assert short_duration(timedelta(seconds=seconds)) == text
+
+
+def test_progress_names_figures_and_time_left() -> None:
+    progress = Progress(done=31, total=50, unit="epochs", eta="12m", metrics={"loss": 0.41234, "acc": 1.0})
+    assert progress_text(progress) == "31/50 epochs, acc 1, loss 0.4123, 12m left"
+
+
+def test_change_line_tells_all_in_one_line() -> None:
+    assert change_line(run(), AT) == (
+        "2026-03-01T09:30:00Z  Training  cycle 2 (2 of 5 done)  train (attempt 2): 31/50 epochs, loss 0.4123, 12m left  "
+        "300/500 images, 9120 boxes  best mAP50 0.580 in cycle 1"
+    )
+
+
+def test_change_line_names_the_reason_of_waiting() -> None:
+    waiting = {"reason": "Unschedulable", "message": "0/3 nodes: no GPU", "since": "2026-03-01T09:00:00Z"}
+    line = change_line(run(step={"name": "train", "cycle": 2, "waiting": waiting}, best=None), AT)
+    assert line == (
+        "2026-03-01T09:30:00Z  Training  cycle 2 (2 of 5 done)  train: waiting: Unschedulable: 0/3 nodes: no GPU  "
+        "300/500 images, 9120 boxes"
+    )
+
+
+def test_change_line_of_a_changed_spec_says_that_it_is_not_seen() -> None:
+    changed = RunView.read(manifest(status={"phase": "Succeeded", "observedGeneration": 1}, generation=2))
+    assert change_line(changed, AT).endswith("the latest change of the spec is not seen by the operator yet")
+
+
+def test_cycle_table() -> None:
+    assert table_text(cycle_rows(run())).splitlines() == [
+        "CYCLE  IMAGES  BOXES  NEW  MAP50  GAIN    TIME",
+        "0      100     3011   100  0.470          12m",
+        "1      200     6020   100  0.580  +0.110  1h5m",
+        "2      300     9120   100",
+    ]
+
+
+def test_gain_is_over_the_best_before_and_not_over_the_last() -> None:
+    cycles = [{"cycle": number, "metrics": {"mAP50": value}} for number, value in enumerate([0.5, 0.4, 0.45])]
+    assert [row[5] for row in cycle_rows(run(cycles=cycles))] == ["GAIN", "", "-0.100", "-0.050"]
+
+
+def test_verdict_of_success() -> None:
+    ended = run(
+        phase="Succeeded",
+        stop={"reason": "TargetReached", "message": "mAP50 is 0.910, the target is 0.9"},
+        artifacts={"report": "s3://orchard/out/runs/orchard/apples/report/index.html"},
+        cost={"podSeconds": 4000.0, "gpuSeconds": 600.0, "jobs": 21},
+    )
+    assert verdict(ended) == [
+        "Succeeded: TargetReached: mAP50 is 0.910, the target is 0.9",
+        "Best model: mAP50 0.580 in cycle 1: s3://orchard/out/runs/orchard/apples/m.npz",
+        "Report: s3://orchard/out/runs/orchard/apples/report/index.html (alrun report apples -n orchard)",
+        "Cost: 21 Jobs, 1h6m of pods, 10m of GPUs",
+    ]
+
+
+def test_verdict_of_failure() -> None:
+    failure = {"reason": "OutOfMemory", "message": "killed at 2Gi", "remedy": "Raise the limit.", "step": "2/train"}
+    assert verdict(run(phase="Failed", failure=failure, best=None)) == [
+        "Failed in 2/train: OutOfMemory: killed at 2Gi",
+        "To do: Raise the limit.",
+    ]
+
+
+def test_list_has_the_columns_of_kubectl() -> None:
+    entry = run(cyclesSummary="2/5", progressSummary="train 62%", labelsSummary="300/500", metricSummary="0.580", why="")
+    assert table_text(list_rows([entry], AT, with_namespace=True)).splitlines() == [
+        "NAMESPACE  NAME    PHASE     CYCLE  PROGRESS   LABELS   METRIC  WHY  AGE",
+        "orchard    apples  Training  2/5    train 62%  300/500  0.580        1h30m",
+    ]
+    assert list_rows([], AT, with_namespace=False) == [
+        ["NAME", "PHASE", "CYCLE", "PROGRESS", "LABELS", "METRIC", "WHY", "AGE"]
+    ]
