@@ -117,7 +117,8 @@ def test_run_that_is_not_there(kube: Kube) -> None:
     with pytest.raises(CliError) as caught:
         kube.run("plums")
     assert str(caught.value) == (
-        "cannot get run orchard/plums: there is no such ActiveLearningRun; `alrun list -n orchard` shows those that are there"
+        "cannot get run orchard/plums: there is no such ActiveLearningRun; "
+        "`alrun list -n orchard` shows those that are there"
     )
     assert caught.value.code is Exit.USAGE
 

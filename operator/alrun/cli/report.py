@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import webbrowser
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from .view import RunView
 if TYPE_CHECKING:
     from .kube import Kube
 
+PATIENCE = 8.0
+"""Seconds that an outage is waited out: a person is there to try again."""
 PREFIX = "REPORT_"
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
@@ -85,7 +88,7 @@ def copy_command(namespace: str, uri: str) -> str:
     overrides = json.dumps({"spec": {"containers": [container], "volumes": [volume]}})
     return (
         f"kubectl run alrun-report -n {namespace} --image=busybox:1.37 --restart=Never --rm -i --quiet "
-        f"--overrides='{overrides}' > report.html"
+        f"{shlex.quote(f'--overrides={overrides}')} > report.html"
     )
 
 
@@ -114,10 +117,13 @@ def fetch_report(store: Store, environ: Mapping[str, str], file: str) -> bytes:
     Raises:
         CliError: the store cannot be reached, refuses, or has no such file; the message says what to do.
     """
-    from alrun.data.stores import FileNotFoundInStore, StoreError, open_store  # noqa: PLC0415 - loads boto3
+    from alrun.data import s3  # noqa: PLC0415 - boto3 takes half a second to import
+    from alrun.data.stores import FileNotFoundInStore, StoreError  # noqa: PLC0415
 
+    bucket, _, prefix = store.uri.removeprefix("s3://").partition("/")
     try:
-        return open_store(store, {**os.environ, **environ}).read(file)
+        client = s3.connect(store, {**os.environ, **environ}, PATIENCE)
+        return s3.S3Store(client, bucket, prefix, patience=PATIENCE).read(file)
     except FileNotFoundInStore as error:
         raise CliError(f"{error.message}; was the workspace emptied?", Exit.NEGATIVE) from error
     except StoreError as error:
