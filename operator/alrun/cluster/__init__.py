@@ -1,1 +1,1 @@
-"""Kubernetes I/O: list and watch, server-side apply, lease, events, log tails."""
+"""Kubernetes I/O: list and watch, apply, lease, events, log tails. Raw JSON in, the plain views of core out."""

@@ -1,1 +1,1 @@
-"""The shell around the decisions: queue, reconcile, health, metrics, settings."""
+"""The operator's shell: what keeps the decisions of core going against a live cluster."""
