@@ -36,6 +36,8 @@ class Kind(StrEnum):
     IGNORED_REGION = "IgnoredRegion"
     UNKNOWN_CLASS = "UnknownClass"
     UNUSED_MAPPING = "UnusedClassMapping"
+    CLASS_NOT_IN_POOL = "ClassNotInPool"
+    CLASS_NOT_IN_TEST = "ClassNotInTestSet"
 
 
 LEFT_OUT = "image left out"

@@ -33,13 +33,18 @@ def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Rec
 
 
 class TableWriter:
-    """A Parquet file on local disk, written row by row with at most one row group in memory."""
+    """A Parquet file on local disk, written row by row or in pieces, with at most about one row group in memory.
+
+    The bytes depend on the rows alone, not on the pieces in which they came.
+    """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
         self.rows = 0
         self._schema = schema
-        self._buffer: list[Mapping[str, Any]] = []
+        self._rows: list[Mapping[str, Any]] = []
+        self._pieces: list[pa.Table] = []
+        self._held = 0
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")
 
     def __enter__(self) -> TableWriter:
@@ -48,18 +53,39 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._flush()
-        self._writer.close()
+        try:
+            if kind is None:
+                self._gather()
+                self._write(self._held)
+        finally:
+            self._writer.close()
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row, given as {column: value}."""
-        self._buffer.append(row)
+        self._rows.append(row)
         self.rows += 1
-        if len(self._buffer) == ROW_GROUP:
-            self._flush()
+        if len(self._rows) == ROW_GROUP:
+            self._gather()
 
-    def _flush(self) -> None:
-        if self._buffer:
-            self._writer.write_table(pa.Table.from_pylist(self._buffer, schema=self._schema), row_group_size=ROW_GROUP)
-            self._buffer.clear()
+    def add_table(self, table: pa.Table) -> None:
+        """Append the rows of a table of the same columns."""
+        self._gather()
+        self.rows += table.num_rows
+        self._hold(table.cast(self._schema))
+
+    def _gather(self) -> None:
+        if self._rows:
+            self._hold(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._rows.clear()
+
+    def _hold(self, table: pa.Table) -> None:
+        self._pieces.append(table)
+        self._held += table.num_rows
+        self._write(self._held - self._held % ROW_GROUP)
+
+    def _write(self, rows: int) -> None:
+        if rows:
+            held = pa.concat_tables(self._pieces)
+            self._writer.write_table(held.slice(0, rows).combine_chunks(), row_group_size=ROW_GROUP)
+            self._pieces = [held.slice(rows)]
+            self._held -= rows
