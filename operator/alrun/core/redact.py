@@ -22,20 +22,16 @@ _NAME = (
     r"(?:pass(?:word|wd|phrase|code)?|pwd|secret|token|credentials?|signature|sig|auth|authorization|cookie|bearer"
     r"|(?:api|access|account|private|encryption|signing|session|client|shared|master|ngc|storage)[_.-]?key)"
 )
+_WORD = rf"[A-Za-z0-9_.-]{{0,64}}?{_NAME}(?:[_.-]?(?:access[_.-]?key|id|key|value|data|b64|base64|string))*"
 _ASSIGNMENT = re.compile(
-    rf"""
-    (?P<name>(?<![A-Za-z0-9])[A-Za-z0-9_.-]{{0,64}}?{_NAME}(?:[_.-]?(?:access[_.-]?key|id|key|value|data|b64|base64|string))*)
-    (?![A-Za-z0-9_-])
-    (?P<between>\\*["']?\s*(?:=>|:=|[:=])\s*)
-    (?P<value>
-        (?P<quote>\\*["'])(?:(?!(?P=quote)).)*(?P=quote)?   # quoted, or cut off inside the quotes
-      | [^\s"']\S*
-    )
-    """,
-    re.IGNORECASE | re.VERBOSE,
+    rf"(?<![A-Za-z0-9]){_WORD}(?![A-Za-z0-9_-])\\*[\"']?[ \t]*(?:=>|:=|[:=])[ \t]*(?=\S)", re.IGNORECASE
 )
-_FLAG = re.compile(rf"(--?[A-Za-z0-9-]{{0,64}}?{_NAME})(\s+)(?!-)(\S+)", re.IGNORECASE)
-_HEADER = re.compile(r"(\b(?:proxy-)?authorization\b[\"']?\s*[:=]\s*)[^\n]*", re.IGNORECASE)
+_FLAG = re.compile(rf"(?<![\w-])--?{_WORD}[ \t]+(?![-\s])", re.IGNORECASE)
+_QUOTE = re.compile(r"[bru]{0,2}(?P<escapes>\\*)(?P<mark>[\"'])", re.IGNORECASE)
+_UP_TO_SPACE = re.compile(r"\S*")
+_UP_TO_DELIMITER = re.compile(r"[^\s,;)\]}]*")
+_ELEMENT = re.compile(rf"(<{_WORD}>)[^<]*", re.IGNORECASE)
+_HEADER = re.compile(r"(\b(?:(?:proxy-)?authorization|(?:set-)?cookie)\b[\"']?\s*[:=]\s*)[^\n]*", re.IGNORECASE)
 _SCHEME = re.compile(r"\b(Bearer|Basic|Digest|Token)(\s+)(?=[A-Za-z0-9+/=._~-]{16})\S+", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=://)[^\s/]+@")
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\Z)", re.DOTALL)
@@ -70,8 +66,9 @@ def redact(text: str) -> str:
     text = _PEM_TAIL.sub(REDACTED, text)
     text = _USER_INFO.sub(f"{REDACTED}@", text)
     text = _HEADER.sub(rf"\g<1>{REDACTED}", text)
-    text = _ASSIGNMENT.sub(_without_value, text)
-    text = _FLAG.sub(rf"\g<1>\g<2>{REDACTED}", text)
+    text = _without_values(text, _ASSIGNMENT)
+    text = _without_values(text, _FLAG)
+    text = _ELEMENT.sub(rf"\g<1>{REDACTED}", text)
     text = _SCHEME.sub(rf"\g<1>\g<2>{REDACTED}", text)
     for shape in (_TOKENS, _SECRET_KEY, _BLOB):
         text = shape.sub(REDACTED, text)
@@ -104,7 +101,34 @@ def tail(text: str, limit: int) -> str:
     return "…" + (whole or end)
 
 
-def _without_value(match: re.Match[str]) -> str:
-    quote = match["quote"] or ""
-    closed = quote and len(match["value"]) > len(quote) and match["value"].endswith(quote)
-    return f"{match['name']}{match['between']}{quote}{REDACTED}{quote if closed else ''}"
+def _without_values(text: str, before: re.Pattern[str]) -> str:
+    """The text with each value that `before` ends at replaced; quotes around it stay."""
+    parts, at = [], 0
+    while (found := before.search(text, at)) is not None:
+        quote = _QUOTE.match(text, found.end())
+        marks = quote["escapes"] + quote["mark"] if quote else ""
+        start = found.end()
+        end = _end_of_quoted(text, quote) if quote else _end(_UP_TO_SPACE, text, start)
+        parts += [text[at:start], marks, REDACTED, marks]
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def _end_of_quoted(text: str, opening: re.Match[str]) -> int:
+    """Where a quoted value ends. Quotes inside it are escaped once more than its own; one that was cut off, or
+    whose end cannot be told, goes to the end of its line.
+    """
+    line_end = text.find("\n", opening.end())
+    line_end = len(text) if line_end < 0 else line_end
+    at = opening.end()
+    while (at := text.find(opening["mark"], at, line_end)) >= 0:
+        escapes = at - len(text[opening.end() : at].rstrip("\\")) - opening.end()
+        if escapes == len(opening["escapes"]):
+            return _end(_UP_TO_DELIMITER, text, at + 1)
+        at += 1
+    return line_end
+
+
+def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
+    found = pattern.match(text, start)
+    return found.end() if found else start

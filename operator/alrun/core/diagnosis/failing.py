@@ -151,15 +151,15 @@ _OWN_DISK = re.compile(
 
 def _lost_pod(pod: PodView) -> tuple[Cause | None, str]:
     """Why a pod was taken from a step, by its status.reason and its condition DisruptionTarget."""
-    detail = f" on node {pod.node}" if pod.node else ""
-    detail += f": {pod.message}" if pod.message else ""
+    where = f" on node {pod.node}" if pod.node else ""
+    detail = f"{where}: {pod.message or pod.reason or pod.disrupted}"
     if pod.reason == "Evicted" and _OWN_DISK.search(pod.message):
         return Cause.STORAGE_LIMIT_EXCEEDED, detail
     if pod.reason.startswith("OutOf"):  # OutOfcpu, OutOfmemory, OutOfpods, OutOfnvidia.com/gpu
-        return Cause.NODE_REFUSED_POD, f"{detail or ':'} {pod.reason}".replace(": ", ": ", 1)
+        return Cause.NODE_REFUSED_POD, detail
     cause = _POD_REASONS.get(pod.reason) or _DISRUPTIONS.get(pod.disrupted or "")
-    if cause is None and pod.disrupted:
-        cause, detail = Cause.EVICTED, f"{detail}: {pod.disrupted}" if not pod.message else detail
+    if cause is None and pod.disrupted:  # TerminationByKubelet, and what later releases may add
+        cause = Cause.EVICTED
     return cause, detail
 
 

@@ -259,4 +259,5 @@ def describe(cause: Cause, detail: str, section: str, remedy: str | None = None)
 
 
 def section_of(step: StepName | None) -> str:
+    """The part of the spec that holds a step's pod settings."""
     return f"spec.pods.{SECTIONS[step] if step else 'default'}"
