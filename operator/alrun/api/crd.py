@@ -1,43 +1,19 @@
-"""The CustomResourceDefinition, made from the models of spec and status.
+"""The CustomResourceDefinition: the schema, and how `kubectl get alr` shows a run.
 
-    python -m alrun.api.crd > crds/activelearningruns.yaml
-
-Kubernetes asks for a structural schema: every $ref inlined, no nulls in unions, bounds in the words of OpenAPI 3.0.
-Rules of `rules.py` are put at their places. Three things differ on purpose from what pydantic would write:
-
-- A bare pattern becomes a CEL rule with a message that a person can read.
-- Empty lists, maps and blocks are no defaults: they would fill every stored object with `tolerations: []`.
-- Blocks of which exactly one field may be set have no default either. The API server stores defaults, and a default
-  `count` that a client-side apply does not know of would stay beside the `fraction` that a user adds later.
+python -m alrun.api.crd > crds/activelearningruns.yaml
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
-from . import meta, spec, status
-from .base import Model
-from .rules import FIXED_AFTER_START, FORMATS, MAX_NAME, RULES, Rule, fixed_rule
-from .spec import Batch, RunSpec, TestSplit
-from .status import RunStatus
+from . import meta
+from .rules import FIXED_AFTER_START, Rule, fixed_rule
+from .schema import RULES_KEY, Schema, resource_schema
 
-Schema = dict[str, Any]
-
-UNIONS: tuple[type[Model], ...] = (Batch, TestSplit)
-"""Blocks of which exactly one field may be set."""
-LIST_KEYS = {
-    "status.conditions": "type",
-    "status.cycles": "cycle",
-    "status.ending": "uid",
-    "spec.pods.*.imagePullSecrets": "name",
-}
-"""Lists whose items are told apart by a field, for server-side apply."""
 COLUMNS: tuple[tuple[str, str, str, int, str], ...] = (
     ("Phase", "string", ".status.phase", 0, "Where the run is."),
     ("Cycle", "string", ".status.cyclesSummary", 0, "Cycles done / planned."),
@@ -82,195 +58,28 @@ def crd() -> dict[str, Any]:
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": columns,
                     "selectableFields": [{"jsonPath": ".status.phase"}],
-                    "schema": {"openAPIV3Schema": resource_schema()},
+                    "schema": {"openAPIV3Schema": _structural(resource_schema())},
                 }
             ],
         },
     }
 
 
-def resource_schema() -> Schema:
-    """The structural schema of the resource, with all rules in place."""
-    schema: Schema = {
-        "type": "object",
-        "description": (RunSpec.__doc__ or "").strip(),
-        "required": ["spec"],
-        "properties": {
-            "apiVersion": {"type": "string", "description": f"{meta.API_VERSION}."},
-            "kind": {"type": "string", "description": f"{meta.KIND}."},
-            "metadata": {
-                "type": "object",
-                "properties": {
-                    "name": {"type": "string", "maxLength": MAX_NAME},
-                    # the API server adds five characters to it
-                    "generateName": {"type": "string", "maxLength": MAX_NAME - 5},
-                },
-            },
-            "spec": _model_schema(RunSpec, with_defaults=True),
-            "status": _model_schema(RunStatus, with_defaults=False),
-        },
-        "x-kubernetes-validations": [fixed_rule(path) for path in FIXED_AFTER_START],
-    }
-    schema["properties"]["spec"]["description"] = "What is wanted."
-    schema["properties"]["status"]["description"] = "What the operator has seen and done."
-    for path, key in LIST_KEYS.items():
-        for node in at(schema, path):
-            node |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
-    for rule in RULES:
-        for path in rule.at:
-            for node in at(schema, path):
-                _add_rule(node, rule)
-    for path in FIXED_AFTER_START:
-        for node in at(schema, path):
-            node["description"] += " Fixed once the run has started."
-    return schema
+def _structural(node: Schema) -> Schema:
+    """A schema with its rules in CEL; those on changes are put at the root, where status can be seen too."""
+    plain: Schema = _in_cel(node)
+    plain[RULES_KEY] = [fixed_rule(path) for path in FIXED_AFTER_START]
+    return plain
 
 
-def at(schema: Schema, path: str) -> list[Schema]:
-    """The nodes of a schema at a path like `spec.pods.*.tolerations[]`; never none."""
-    nodes = [schema]
-    for part in path.split("."):
-        name = part.removesuffix("[]")
-        nodes = [
-            found for node in nodes for found in (node["properties"].values() if name == "*" else [node["properties"][name]])
-        ]
-        if part.endswith("[]"):
-            nodes = [node["items"] for node in nodes]
-    return nodes
-
-
-def _add_rule(node: Schema, rule: Rule) -> None:
-    node.setdefault("x-kubernetes-validations", []).append(rule.to_cel())
-
-
-# -- From pydantic's JSON Schema to a structural schema ----------------------------------------------------------------
-
-
-def _models() -> Iterator[type[BaseModel]]:
-    for module in (spec, status):
-        for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, BaseModel):
-                yield value
-
-
-def _model_schema(model: type[Model], *, with_defaults: bool) -> Schema:
-    source = model.model_json_schema(by_alias=True)
-    inliner = _Inliner(source.pop("$defs", {}), with_defaults=with_defaults)
-    return inliner.object(source, model)
-
-
-class _Inliner:
-    """Writes one model's schema out in full, in OpenAPI 3.0 as Kubernetes takes it."""
-
-    def __init__(self, definitions: Mapping[str, Schema], *, with_defaults: bool) -> None:
-        self.definitions = definitions
-        self.with_defaults = with_defaults
-        self.models = {model.__name__: model for model in _models()}
-
-    def node(self, source: Schema) -> Schema:
-        """Any value."""
-        if "anyOf" in source:
-            return self._union(source)
-        if "$ref" in source:
-            name = source["$ref"].rpartition("/")[2]
-            target = {**self.definitions[name], **{key: value for key, value in source.items() if key != "$ref"}}
-            return self.object(target, self.models[name]) if name in self.models else self.node(target)
-        kind = source.get("type")
-        if kind is None:
-            return _described(source, {"x-kubernetes-preserve-unknown-fields": True})
-        node = _described(source, {"type": kind, **_bounds(source)})
-        if "pattern" in source:
-            _add_rule(node, FORMATS[source["pattern"]])
-        if kind == "array":
-            node["items"] = self.node(source["items"])
-        if kind == "object":
-            node["additionalProperties"] = self.node(source["additionalProperties"])
-        return node
-
-    def object(self, source: Schema, model: type[BaseModel]) -> Schema:
-        """A model."""
-        node: Schema = _described(source, {"type": "object"})
-        if "required" in source:
-            node["required"] = source["required"]
-        if model.__name__ == "SecretReference":
-            node["x-kubernetes-map-type"] = "atomic"
-        properties: dict[str, Schema] = {}
-        for field in model.model_fields.values():
-            name = str(field.alias)
-            properties[name] = self.node(source["properties"][name])
-            if self.with_defaults:
-                default = field.get_default(call_default_factory=True, validated_data={})
-                if default is not PydanticUndefined and default is not None and not isinstance(default, UNIONS):
-                    written = _written(model, field.alias or "", default)
-                    if _says_something(written, properties[name]):
-                        properties[name]["default"] = written
-        node["properties"] = properties
-        return node
-
-    def _union(self, source: Schema) -> Schema:
-        choices = [choice for choice in source["anyOf"] if choice.get("type") != "null"]
-        rest = {key: value for key, value in source.items() if key not in {"anyOf", "default"}}
-        if len(choices) == 1:
-            return self.node({**choices[0], **rest})
-        if "anyOf" in choices[0]:  # an optional union
-            return self._union({**choices[0], **rest})
-        text, number = choices
-        node = _described(
-            source,
-            {
-                "x-kubernetes-int-or-string": True,
-                "anyOf": [{"type": "integer"}, {"type": "string"}],
-                "minimum": number["minimum"],
-                "maxLength": text["maxLength"],
-            },
-        )
-        _add_rule(node, FORMATS[text["pattern"]])
-        return node
-
-
-def _bounds(source: Schema) -> Schema:
-    """What a value of a simple type is held to; exclusive bounds are flags in OpenAPI 3.0."""
-    kept = (
-        "enum",
-        "format",
-        "multipleOf",
-        "minLength",
-        "maxLength",
-        "minItems",
-        "maxItems",
-        "maxProperties",
-        "minimum",
-        "maximum",
-    )
-    bounds = {key: source[key] for key in kept if key in source}
-    if "const" in source:
-        bounds["enum"] = [source["const"]]
-    for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
-        if exclusive in source:
-            bounds |= {bound: source[exclusive], exclusive: True}
-    return bounds
-
-
-def _described(source: Schema, node: Schema) -> Schema:
-    """The node with the description of its source before it, on one line."""
-    text = source.get("description")
-    return {"description": " ".join(text.split()), **node} if text else node
-
-
-def _written(model: type[BaseModel], alias: str, default: Any) -> Any:
-    """A field's default as JSON; of a model, only what differs from the defaults of its own fields."""
-    if isinstance(default, BaseModel):
-        return default.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
-    name = next(name for name, field in model.model_fields.items() if field.alias == alias)
-    whole = model.model_construct(**{name: default})
-    return whole.model_dump(mode="json", by_alias=True, include={name}, warnings="none")[alias]
-
-
-def _says_something(default: Any, node: Schema) -> bool:
-    """Whether a default leaves anything behind once the defaults below it are filled in."""
-    if default not in ({}, []):
-        return True
-    return default == {} and any("default" in child for child in node.get("properties", {}).values())
+def _in_cel(value: Any) -> Any:
+    if isinstance(value, Rule):
+        return value.to_cel()
+    if isinstance(value, dict):
+        return {key: _in_cel(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_in_cel(child) for child in value]
+    return value
 
 
 class _Dumper(yaml.SafeDumper):

@@ -248,7 +248,7 @@ def _labels(field: str, *, own: bool) -> list[Rule]:
                 f"!self.exists(k, k.matches({quoted(OWN_LABELS)}))",
                 lambda value: not any(matches(OWN_LABELS)(key) for key in value),
                 "must not hold labels that the operator or Kubernetes sets",
-                "leave out activelearning.dev/*, batch.kubernetes.io/*, job-name, controller-uid, app.kubernetes.io/managed-by",
+                "leave out activelearning.dev/*, batch.kubernetes.io/*, app.kubernetes.io/managed-by, job-name",
             )
         )
     return rules
