@@ -40,11 +40,25 @@ def rewind(status: RunStatus, cycle: int, step: StepName, spec: RunSpec) -> RunS
     """
     if status.step is None and status.started_at is None:
         raise RewindError("the run has not started")
-    fresh = {"failure": None, "stop": None, "resume_at": None, "finished_at": None, "best": None, "step": None}
+    fresh: dict[str, object] = {
+        "failure": None,
+        "stop": None,
+        "resume_at": None,
+        "finished_at": None,
+        "best": None,
+        "step": None,
+    }
     if step is StepName.PREPARE:
         if cycle != 0:
             raise RewindError(f"prepare is done once, before the cycles: write 0/prepare, not {cycle}/prepare")
-        cleared = {"pool": None, "cycles": [], "labels": LabelsStatus(), "results": {}, "cycles_done": 0, "cycle": 0}
+        cleared: dict[str, object] = {
+            "pool": None,
+            "cycles": [],
+            "labels": LabelsStatus(),
+            "results": {},
+            "cycles_done": 0,
+            "cycle": 0,
+        }
         return status.model_copy(update={**fresh, **cleared})
     before = CYCLE_STEPS[: CYCLE_STEPS.index(step)]
     entry = next((known for known in status.cycles if known.cycle == cycle), None)
@@ -70,7 +84,14 @@ def rewind(status: RunStatus, cycle: int, step: StepName, spec: RunSpec) -> RunS
         kept = kept.model_copy(update={"images": labels.images, "boxes": labels.boxes})
     cycles = [known for known in status.cycles if known.cycle < cycle] + [kept]
     best = _best(status.best, cycles, stop.metric_name(spec), cycle, kept)
-    changed = {**fresh, "labels": labels, "cycles": cycles, "cycles_done": cycle, "cycle": cycle, "best": best}
+    changed: dict[str, object] = {
+        **fresh,
+        "labels": labels,
+        "cycles": cycles,
+        "cycles_done": cycle,
+        "cycle": cycle,
+        "best": best,
+    }
     return status.model_copy(update=changed)
 
 

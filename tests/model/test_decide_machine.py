@@ -1,0 +1,184 @@
+"""`decide` against a simulated cluster, with everything happening in any order.
+
+What must hold whatever happens: one live Job at most; a Job's name is made once; terminal stays terminal unless
+asked; the cycle goes back only when asked; labels never pass the budget; every attempt is paid for once; and
+when the disturbances stop, the run comes to an end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import Phase as Phases
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from alrun.api import meta
+from alrun.api.status import Phase, RunStatus
+from alrun.api.step import StepName
+from alrun.core.decide import decide
+from tests.model.world import TERMINAL, World, spec
+
+CRASHES = st.sampled_from([None, None, "decide", "status", "end", "create"])
+
+
+class Loop(RuleBasedStateMachine):
+    """One run and all that can befall it."""
+
+    @initialize(
+        images=st.integers(1, 70),
+        boxes=st.none() | st.integers(1, 200),
+        cycles=st.integers(1, 4),
+        pool=st.integers(1, 90),
+        plateau=st.booleans(),
+    )
+    def begin(self, images: int, boxes: int | None, cycles: int, pool: int, plateau: bool) -> None:
+        budget: dict[str, Any] = {"images": images} | ({"boxes": boxes} if boxes else {})
+        stop = {"plateau": {"cycles": 1, "minGain": 0.2}} if plateau else {}
+        self.world = World(spec=spec(labelBudget=budget, maxCycles=cycles, stop=stop), pool=pool)
+        self.asked = False  # something was asked for that may reopen a run or take it back
+        self.cycle = 0
+        self.terminal: Phase | None = None
+        self.tokens = 0
+
+    # What the operator does
+
+    @rule(crash=CRASHES)
+    def reconcile(self, crash: str | None) -> None:
+        world = self.world
+        plan = world.reconcile(crash)
+        again = decide(world.run, world.observe(), world.now)
+        assert again == decide(world.run, world.observe(), world.now), "the same facts give the same plan"
+        if crash is None:
+            assert plan.create is None or plan.status.phase not in TERMINAL
+            if not self.asked:
+                assert world.status.cycle >= self.cycle
+                assert self.terminal is None or world.status.phase is self.terminal
+            self.cycle = world.status.cycle
+            self.terminal = world.status.phase if world.status.phase in TERMINAL else None
+            self.asked = False
+
+    # What the cluster does
+
+    @precondition(lambda self: self.world.live())
+    @rule(data=st.data())
+    def progress(self, data: Any) -> None:
+        job = data.draw(st.sampled_from(self.world.live()))
+        event = data.draw(st.sampled_from(["run", "succeed", "succeed", "succeed", "fail", "lose pods", "vanish"]))
+        match event:
+            case "run":
+                job.state = "running"
+            case "succeed":
+                self.world.finish(job)
+            case "fail":
+                self.world.fail(job)
+            case "lose pods":
+                self.world.finish(job)
+                job.pods_gone = True
+            case "vanish":
+                del self.world.jobs[job.request.name]
+
+    @rule()
+    def collect_garbage(self) -> None:
+        self.world.vanish()
+
+    @rule(seconds=st.sampled_from([1, 31, 120, 700]))
+    def pass_time(self, seconds: int) -> None:
+        self.world.pass_time(seconds)
+
+    # What people do
+
+    @rule(on=st.booleans())
+    def suspend(self, on: bool) -> None:
+        self.world.change(suspend=on)
+
+    @rule(images=st.integers(1, 90), cycles=st.integers(1, 6))
+    def extend(self, images: int, cycles: int) -> None:
+        loop = self.world.spec.loop
+        # A budget below what a step was already told cannot be kept; one is only ever raised here.
+        budget = loop.label_budget.to_json() | {"images": max(images, loop.label_budget.images or 0)}
+        self.world.change(loop={"labelBudget": budget, "maxCycles": cycles})
+        self.asked = True
+
+    @rule(cycle=st.integers(0, 3), step=st.sampled_from(list(StepName)))
+    def retry(self, cycle: int, step: StepName) -> None:
+        self.tokens += 1
+        self.world.annotations[meta.ANNOTATION_RETRY] = f"{cycle}/{step.value}@{self.tokens}"
+        self.asked = True
+
+    @precondition(lambda self: self.world.status.phase in TERMINAL)
+    @rule()
+    def old_job_revives(self) -> None:
+        """A Job that the operator once asked for turns up late."""
+        done = [job for job in self.world.jobs.values() if not job.live]
+        if done and not self.world.live():
+            done[0].state, done[0].finished = "pending", None
+            done[0].deleting = False
+
+    # What must hold
+
+    @invariant()
+    def one_live_job(self) -> None:
+        if hasattr(self, "world"):
+            assert len(self.world.live()) <= 1
+
+    @invariant()
+    def names_are_used_once(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        # A Job deleted before it was seen to run is made again under its name; no other name comes twice.
+        assert all(self.world.made.count(job.request.name) >= 1 for job in self.world.jobs.values())
+
+    @invariant()
+    def labels_stay_within_the_budget(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        labels, budget = self.world.status.labels, self.world.spec.loop.label_budget
+        assert budget.images is None or labels.images <= budget.images
+        assert budget.boxes is None or labels.boxes <= budget.boxes
+        kept = self.world.status.cycles
+        if kept and kept[0].cycle == 0:
+            assert labels.images == sum(entry.new_images for entry in kept)
+            assert labels.boxes == sum(entry.new_boxes for entry in kept)
+
+    @invariant()
+    def status_survives_the_api_server(self) -> None:
+        if hasattr(self, "world"):
+            assert RunStatus.model_validate(self.world.status.to_json()) == self.world.status
+
+    @invariant()
+    def no_attempt_is_paid_for_twice(self) -> None:
+        if hasattr(self, "world"):
+            assert self.world.status.cost.jobs <= len(self.world.made)
+
+    def teardown(self) -> None:
+        """Once nothing disturbs it any more, the run ends."""
+        if not hasattr(self, "world"):
+            return
+        world = self.world
+        world.annotations.clear()
+        if world.spec.suspend:
+            world.change(suspend=False)
+        for job in world.jobs.values():
+            job.pods_gone = False
+        for _ in range(600):
+            world.reconcile()
+            if world.status.phase in TERMINAL and not world.live():
+                break
+            world.vanish()
+            for job in world.live():
+                world.finish(job)
+            world.pass_time(700)
+        assert world.status.phase in TERMINAL, world.status.message
+        assert world.live() == []
+
+
+TestLoop = Loop.TestCase
+TestLoop.settings = settings(
+    max_examples=60,
+    stateful_step_count=60,
+    deadline=None,
+    phases=(Phases.explicit, Phases.reuse, Phases.generate),  # shrinking a machine of this size takes minutes
+    suppress_health_check=[HealthCheck.too_slow],
+)
