@@ -56,6 +56,13 @@ def model(number: int) -> str:
     return f"{cycle(number)}/train/model.npz"
 
 
+def history(number: int) -> str:
+    """How the training went: a line of JSON an epoch, with iteration, epoch, loss, learningRate, and mAP50 on the
+    validation images where they were looked at.
+    """
+    return f"{cycle(number)}/train/history.jsonl"
+
+
 def evaluation(number: int) -> str:
     """All metrics, per class, with precision and recall curves."""
     return f"{cycle(number)}/evaluate/metrics.json"

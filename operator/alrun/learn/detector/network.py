@@ -1,0 +1,145 @@
+"""The network: weights in, heat map and boxes out. Pure functions over nested dictionaries of arrays.
+
+`weights` are what the gradient moves; `statistics` are the running means and variances of the normalisations. Both
+have the same names at every input size; only the last layer of the heat map depends on the number of classes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+STRIDE = 4
+"""Pixels of the input that one cell of the heat map covers, in each direction."""
+MULTIPLE = 32
+"""Both sides of the input are multiples of this: the coarsest stage has one cell for 32 pixels."""
+EMBEDDING = 192
+"""Length of an image's embedding: the mean of the two coarsest stages, 96 channels each."""
+HEAT_BIAS = -2.19
+"""Logit of 0.1: at the start every cell is held for empty, and the many empty cells do not drown the few centres."""
+
+_STAGES = (("c2", 12, 24, 1), ("c3", 24, 48, 1), ("c4", 48, 96, 2), ("c5", 96, 96, 1))
+"""(name, channels in, channels out, residual blocks), each halving the resolution; c2 works at stride 4."""
+_WIDTH = 48
+_MOMENTUM = 0.1
+_EPSILON = 1e-5
+
+Tree = dict[str, Any]
+
+
+class Output(NamedTuple):
+    """What the network says about a batch of images.
+
+    Attributes:
+        heat: [batch, height/4, width/4, classes] logits of "the centre of a box of this class is in this cell".
+        sides: [batch, height/4, width/4, 4] distances in pixels of the input from the middle of the cell to the
+            left, upper, right and lower side of the box; never negative.
+        embedding: [batch, 192] what the image shows, for comparisons between images.
+    """
+
+    heat: jax.Array
+    sides: jax.Array
+    embedding: jax.Array
+
+
+def initial(classes: int, seed: int) -> tuple[Tree, Tree]:
+    """Fresh (weights, statistics) for a number of classes.
+
+    Kernels are drawn from a normal distribution of variance 1 / (3 * fan in), by numpy: the same on every device.
+    """
+    random = np.random.default_rng([seed, 0])
+    weights: Tree = {}
+    statistics: Tree = {}
+
+    def convolution(name: str, size: int, channels_in: int, channels_out: int, *, norm: bool, bias: float = 0.0) -> None:
+        deviation = 1.0 / math.sqrt(3.0 * size * size * channels_in)
+        kernel = random.standard_normal((size, size, channels_in, channels_out), np.float32) * np.float32(deviation)
+        weights[name] = {"kernel": kernel}
+        if norm:
+            weights[name] |= {"scale": np.ones(channels_out, np.float32), "shift": np.zeros(channels_out, np.float32)}
+            statistics[name] = {"mean": np.zeros(channels_out, np.float32), "variance": np.ones(channels_out, np.float32)}
+        else:
+            weights[name]["bias"] = np.full(channels_out, bias, np.float32)
+
+    convolution("stem", 3, 3, 12, norm=True)
+    for stage, channels_in, channels_out, blocks in _STAGES:
+        convolution(f"{stage}.down", 3, channels_in, channels_out, norm=True)
+        for block in range(blocks):
+            convolution(f"{stage}.{block}.a", 3, channels_out, channels_out, norm=True)
+            convolution(f"{stage}.{block}.b", 3, channels_out, channels_out, norm=True)
+    for stage, _, channels_out, _ in _STAGES:
+        convolution(f"{stage}.lateral", 1, channels_out, _WIDTH, norm=False)
+    convolution("join", 3, _WIDTH, _WIDTH, norm=True)
+    convolution("heat.a", 3, _WIDTH, _WIDTH, norm=True)
+    convolution("heat.b", 1, _WIDTH, classes, norm=False, bias=HEAT_BIAS)
+    convolution("sides.a", 3, _WIDTH, _WIDTH, norm=True)
+    convolution("sides.b", 1, _WIDTH, 4, norm=False)
+    return weights, statistics
+
+
+def apply(weights: Tree, statistics: Tree, images: jax.Array, *, training: bool) -> tuple[Output, Tree]:
+    """Run the network over a batch.
+
+    Args:
+        weights: from `initial`, or trained.
+        statistics: from `initial`, or trained.
+        images: [batch, height, width, 3] uint8, red, green, blue; both sides multiples of 32.
+        training: normalise by the batch (and move the running statistics towards it), instead of by the
+            running statistics.
+
+    Returns:
+        The output, and the statistics after this batch (unchanged when not training).
+    """
+    moved: Tree = {} if training else statistics
+
+    def convolution(name: str, x: jax.Array, stride: int = 1) -> jax.Array:
+        kernel = weights[name]["kernel"]
+        edge = kernel.shape[0] // 2
+        padding = ((edge, edge), (edge, edge))
+        y = jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        bias: jax.Array | None = weights[name].get("bias")
+        if bias is not None:
+            return y + bias
+        if training:
+            mean = jnp.mean(y, axis=(0, 1, 2))
+            variance = jnp.mean(jnp.square(y - mean), axis=(0, 1, 2))
+            was = statistics[name]
+            moved[name] = {
+                "mean": was["mean"] + _MOMENTUM * (mean - was["mean"]),
+                "variance": was["variance"] + _MOMENTUM * (variance - was["variance"]),
+            }
+        else:
+            mean, variance = statistics[name]["mean"], statistics[name]["variance"]
+        scale: jax.Array = jax.lax.rsqrt(variance + _EPSILON) * weights[name]["scale"]
+        shift: jax.Array = weights[name]["shift"]
+        return (y - mean) * scale + shift
+
+    x = images.astype(jnp.float32) * (2.0 / 255.0) - 1.0
+    x = jax.nn.relu(convolution("stem", x, stride=2))
+    stages = []
+    for stage, _, _, blocks in _STAGES:
+        x = jax.nn.relu(convolution(f"{stage}.down", x, stride=2))
+        for block in range(blocks):
+            inner = jax.nn.relu(convolution(f"{stage}.{block}.a", x))
+            x = jax.nn.relu(x + convolution(f"{stage}.{block}.b", inner))
+        stages.append((stage, x))
+    embedding = jnp.concatenate([jnp.mean(x, axis=(1, 2)) for _, x in stages[-2:]], axis=-1)
+    (stage, x), *finer = reversed(stages)
+    merged = convolution(f"{stage}.lateral", x)
+    for stage, x in finer:
+        merged = _doubled(merged) + convolution(f"{stage}.lateral", x)
+    joined = jax.nn.relu(convolution("join", merged))
+    heat = convolution("heat.b", jax.nn.relu(convolution("heat.a", joined)))
+    sides = jax.nn.softplus(convolution("sides.b", jax.nn.relu(convolution("sides.a", joined)))) * STRIDE
+    return Output(heat, sides, embedding), moved
+
+
+def _doubled(x: jax.Array) -> jax.Array:
+    """Each cell repeated twice in both directions."""
+    batch, height, width, channels = x.shape
+    wide = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
+    return wide.reshape(batch, 2 * height, 2 * width, channels)

@@ -1,0 +1,175 @@
+"""train: a model from the labels of all cycles so far.
+
+A part of the labelled images is held back to choose the weights by. It is drawn by whole groups, as the test set
+was, and the test set is never looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from alrun.api import paths
+from alrun.api.spec import StartFrom
+from alrun.api.step import StepName, StepResult, TrainParams
+from alrun.data import kitti, split
+from alrun.data.boxes import Box
+from alrun.data.labels import stem
+from alrun.learn.detector.model import Model
+from alrun.learn.detector.training import Epoch, Examples, LossNotFiniteError, Settings, Trained, train
+
+from .context import Context, StepError
+from .models import read_classes, read_model, truth_of
+from .pictures import pictures
+
+FEWEST = 4
+"""With fewer labelled images none is held back: each is worth more as an example."""
+
+
+def run(context: Context) -> StepResult:
+    """See the module's docstring, `paths.model` and `paths.history`."""
+    params = context.params
+    assert isinstance(params, TrainParams)
+    classes = read_classes(context)
+    labels = labelled(context, classes)
+    held_back = validation_images(groups_of(context, labels), params.validation_fraction, context.input.seed)
+    model = starting_model(context, params, classes)
+    learned_from, validation = examples(context, labels, held_back, model)
+    trained, history = _train(context, params, model, learned_from, validation)
+
+    cycle = context.input.cycle
+    data = trained.model.to_bytes()
+    context.workspace.write(paths.history(cycle), "".join(json.dumps(line) + "\n" for line in history).encode())
+    context.workspace.write(paths.model(cycle), data)
+    boxes = sum(len(truth.boxes) for truth in learned_from.truth)
+    return StepResult(
+        step=StepName.TRAIN,
+        cycle=cycle,
+        input=context.input.digest(),
+        digest=context.digest_of(data),
+        message=_message(trained, len(learned_from), len(validation), params.embedded.iterations),
+        counts={"images": len(learned_from), "valImages": len(validation), "boxes": boxes},
+        metrics=_metrics(trained.epoch),
+        model=f"{context.workspace.uri.rstrip('/')}/{paths.model(cycle)}",
+    )
+
+
+def labelled(context: Context, classes: Sequence[str]) -> dict[str, list[Box]]:
+    """Image -> its labels, of this cycle and all before it, by image.
+
+    Raises:
+        StepError: no image is labelled, or a label file is damaged or names an unknown class.
+    """
+    found: dict[str, list[Box]] = {}
+    for cycle in range(context.input.cycle + 1):
+        images = context.read_table(paths.annotated(cycle), ["image"])["image"].to_pylist()
+        files = [f"{paths.labels(cycle)}/{stem(image)}{kitti.SUFFIX}" for image in images]
+        for image, (path, data) in zip(images, context.workspace.read_many(files), strict=True):
+            parsed = kitti.parse(data, path)
+            unknown = sorted({box.class_name for box in parsed.boxes} - set(classes))
+            if unknown or not parsed.is_readable:
+                problem = f"has the unknown class {unknown[0]!r}" if unknown else parsed.problems[0].detail
+                raise StepError(
+                    "LabelUnusable",
+                    f"{context.workspace.uri}/{path}: {problem}; the classes are {', '.join(classes)}",
+                    f"correct the file, or retry the run from cycle {cycle}, step annotate",
+                )
+            found[image] = parsed.boxes
+    if not found:
+        raise StepError(
+            "NothingLabelled",
+            "no image has been labelled yet",
+            "raise loop.labelBudget so that it allows at least one image",
+        )
+    return dict(sorted(found.items()))
+
+
+def groups_of(context: Context, images: dict[str, list[Box]]) -> dict[str, str]:
+    """Image -> its group, for the given images, from the index of the pool."""
+    groups = {image: image for image in images}
+    for batch in context.read_batches(paths.POOL_INDEX, ["image", "group"]):
+        for image, group in zip(batch["image"].to_pylist(), batch["group"].to_pylist(), strict=True):
+            if image in groups and group is not None:
+                groups[image] = group
+    return groups
+
+
+def validation_images(groups: dict[str, str], fraction: float, seed: int) -> set[str]:
+    """Images held back: whole groups, about `fraction` of all, drawn from the seed.
+
+    None are held back where fewer than four images are labelled, or all of them are of one group.
+    """
+    sizes = Counter(groups.values())
+    if len(groups) < FEWEST or len(sizes) < 2:
+        return set()
+    drawn = split.draw(sizes, fraction, seed)
+    return {image for image, group in groups.items() if group in drawn}
+
+
+def starting_model(context: Context, params: TrainParams, classes: tuple[str, ...]) -> Model:
+    """A fresh model, or that of the cycle before at this cycle's input size; the first cycle has none before it.
+
+    Raises:
+        StepError: the earlier model is for other classes.
+    """
+    size, cycle = params.embedded.input, context.input.cycle
+    if params.start_from is StartFrom.SCRATCH or cycle == 0:
+        return Model.fresh(classes, size.width, size.height, context.input.seed)
+    earlier = read_model(context, cycle - 1)
+    if earlier.classes != classes:
+        raise StepError(
+            "ClassesChanged",
+            f"the model of cycle {cycle - 1} is for {', '.join(earlier.classes)}, and the run is for {', '.join(classes)}",
+            "set training.startFrom to Scratch",
+        )
+    return Model(earlier.weights, earlier.statistics, classes, size.width, size.height)
+
+
+def examples(context: Context, labels: dict[str, list[Box]], held_back: set[str], model: Model) -> tuple[Examples, Examples]:
+    """The images to learn from and those to validate with, decoded."""
+    width, height = model.width, model.height
+    learned_from = Examples(len(labels) - len(held_back), width, height, context.scratch)
+    validation = Examples(len(held_back), width, height, context.scratch)
+    for done, picture in enumerate(pictures(context, labels, width, height), start=1):
+        truth = truth_of(labels[picture.image], model.classes, picture.across, picture.down)
+        (validation if picture.image in held_back else learned_from).add(picture.pixels, truth)
+        context.progress(done, len(labels), "images")
+    return learned_from, validation
+
+
+def _train(
+    context: Context, params: TrainParams, model: Model, learned_from: Examples, validation: Examples
+) -> tuple[Trained, list[dict[str, Any]]]:
+    embedded = params.embedded
+    settings = Settings(embedded.iterations, embedded.batch_size, embedded.learning_rate, context.input.seed)
+    history: list[dict[str, Any]] = []
+    latest: dict[str, float] = {}
+
+    def report(epoch: Epoch) -> None:
+        line = {"epoch": round(epoch.passes, 3), "loss": epoch.loss, "learningRate": epoch.learning_rate, **_metrics(epoch)}
+        history.append({"iteration": epoch.iteration, **line})
+        latest.update(line)
+        context.progress(epoch.iteration, settings.iterations, "iterations", **latest)
+
+    try:
+        return train(learned_from, validation, model, settings, report), history
+    except LossNotFiniteError as error:
+        raise StepError(
+            "LossNotFinite", f"cycle {context.input.cycle}: {error}", "lower training.embedded.learningRate"
+        ) from error
+
+
+def _metrics(epoch: Epoch) -> dict[str, float]:
+    return {} if epoch.map50 is None else {"mAP50": epoch.map50}
+
+
+def _message(trained: Trained, images: int, validation: int, iterations: int) -> str:
+    learned = f"learned from {images} images"
+    if trained.epoch.map50 is None:
+        return f"{learned}; too few images, or groups, to hold any back, so the weights of the last iteration are kept"
+    return (
+        f"{learned}; mAP50 {trained.epoch.map50:.3f} on {validation} validation images at iteration "
+        f"{trained.epoch.iteration} of {iterations}"
+    )
