@@ -68,12 +68,12 @@ class TestNames:
 class TestDurations:
     @pytest.mark.parametrize(
         ("text", "seconds"),
-        [("90s", 90), ("15m", 900), ("72h", 259200), ("1h30m", 5400), ("2d", 172800), ("1d2h3m4s", 93784)],
+        [("90s", 90), ("15m", 900), ("72h", 259200), ("1h30m", 5400), ("2h3m4s", 7384)],
     )
     def test_read(self, text: str, seconds: int) -> None:
         assert parse_duration(text) == timedelta(seconds=seconds)
 
-    @pytest.mark.parametrize("text", ["", "10", "1w", "-5m", "1.5h", "h", 90, None, "5m1h"])
+    @pytest.mark.parametrize("text", ["", "10", "1w", "-5m", "1.5h", "2d", "h", 90, None, "5m1h"])
     def test_refused_with_an_example(self, text: Any) -> None:
         with pytest.raises(ValueError, match="write it like 90s, 15m, 72h or 1h30m"):
             parse_duration(text)
@@ -120,7 +120,7 @@ class TestStop:
                 rated(0.4, 0.5, 0.505, 0.49),
                 4,
                 StopReason.PLATEAU,
-                "mAP50 gained +0.005, -0.010 over the best before; 0.01 is asked for",
+                "mAP50 gained +0.005, -0.015 over the best before; 0.01 is asked for",
             ),
             (
                 {"stop": {"plateau": {"cycles": 1, "minGain": 0}}},
