@@ -22,15 +22,13 @@ _NAME = (
     r"(?:pass(?:word|wd|phrase|code)?|pwd|secret|token|credentials?|signature|sig|auth|authorization|cookie|bearer"
     r"|(?:api|access|account|private|encryption|signing|session|client|shared|master|ngc|storage)[_.-]?key)"
 )
-_WORD = rf"[A-Za-z0-9_.-]{{0,64}}?{_NAME}(?:[_.-]?(?:access[_.-]?key|id|key|value|data|b64|base64|string))*"
-_ASSIGNMENT = re.compile(
-    rf"(?<![A-Za-z0-9]){_WORD}(?![A-Za-z0-9_-])\\*[\"']?[ \t]*(?:=>|:=|[:=])[ \t]*(?=\S)", re.IGNORECASE
-)
-_FLAG = re.compile(rf"(?<![\w-])--?{_WORD}[ \t]+(?![-\s])", re.IGNORECASE)
+_END_OF_NAME = r"(?:[_.-]?(?:access[_.-]?key|id|key|value|data|b64|base64|string))*"
+_ASSIGNMENT = re.compile(rf"{_NAME}{_END_OF_NAME}(?![A-Za-z0-9_-])\\*[\"']?[ \t]*(?:=>|:=|[:=])[ \t]*(?=\S)", re.IGNORECASE)
+_FLAG = re.compile(rf"(?<![\w-])--?[A-Za-z0-9_.-]{{0,64}}?{_NAME}{_END_OF_NAME}[ \t]+(?![-\s])", re.IGNORECASE)
 _QUOTE = re.compile(r"[bru]{0,2}(?P<escapes>\\*)(?P<mark>[\"'])", re.IGNORECASE)
 _UP_TO_SPACE = re.compile(r"\S*")
 _UP_TO_DELIMITER = re.compile(r"[^\s,;)\]}]*")
-_ELEMENT = re.compile(rf"(<{_WORD}>)[^<]*", re.IGNORECASE)
+_ELEMENT = re.compile(rf"(<[A-Za-z0-9:_.-]{{0,64}}?{_NAME}{_END_OF_NAME}>)[^<]*", re.IGNORECASE)
 _HEADER = re.compile(r"(\b(?:(?:proxy-)?authorization|(?:set-)?cookie)\b[\"']?\s*[:=]\s*)[^\n]*", re.IGNORECASE)
 _SCHEME = re.compile(r"\b(Bearer|Basic|Digest|Token)(\s+)(?=[A-Za-z0-9+/=._~-]{16})\S+", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=://)[^\s/]+@")
