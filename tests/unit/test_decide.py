@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from alrun.api import meta
-from alrun.api.status import Phase, StopReason
+from alrun.api.status import Phase, Progress, StopReason
+from alrun.core.decide import decide
+from alrun.core.observed import Observed
 from alrun.core.plan import Reason
 from tests.model.world import START, World, at, spec
 
@@ -443,3 +445,25 @@ def test_the_status_keeps_the_last_twenty_cycles() -> None:
     )
     assert [entry.cycle for entry in world.status.cycles] == list(range(3, 23))
     assert world.status.labels.images == 23 * 20
+
+
+def test_progress_of_a_sharded_step_is_its_finished_shards() -> None:
+    world = World(pool=1000)
+    world.change(inference={"imagesPerShard": 300})
+    world.advance(until=at("infer"))
+    world.live()[0].state = "running"
+    view = world.live()[0].view("uid-1")
+    assert view.completions == 4
+    observed = Observed(jobs=(dataclasses.replace(view, succeeded_pods=3),))
+    status = decide(world.run, observed, world.now).status
+    assert status.message == "shards 3/4; infer of cycle 0"
+    assert status.progress_summary == "infer 75%"
+
+
+def test_the_message_tells_what_the_log_tells() -> None:
+    world = World().advance(until=at("train", 1))
+    view = dataclasses.replace(world.live()[0].view("uid-1"), ready=1)
+    progress = Progress(done=31, total=50, unit="epoch", eta="12m", metrics={"mAP50": 0.62})
+    plan = decide(world.run, Observed(jobs=(view,), progress=progress), world.now)
+    assert plan.status.message == "epoch 31/50, mAP50 0.620, 12m left; train on 40 images"
+    assert plan.requeue_after == 15.0

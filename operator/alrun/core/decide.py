@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from alrun.api import meta
 from alrun.api.base import format_duration
 from alrun.api.spec import PodSettings, RunSpec
-from alrun.api.status import Failure, Phase, RunStatus, StepStatus, StopReason, StopStatus, Waiting
+from alrun.api.status import Failure, Phase, Progress, RunStatus, StepStatus, StopReason, StopStatus, Waiting
 from alrun.api.step import INDEXED_STEPS, StepName, StepResult, read_outcome
 
 from . import stop as stop_rules
@@ -178,6 +178,8 @@ class _Decision(Draft):
 
     def _running(self, step: StepStatus, job: JobView, settings: PodSettings, since: datetime) -> None:
         progress = self.observed.progress or step.progress
+        if job.completions > 1:
+            progress = Progress(done=job.succeeded_pods, total=job.completions, unit="shards")
         stuck = why_waiting(job, self.observed.pods, self.observed.notices, self.now) if not job.ready else None
         waiting = _since(stuck, step.waiting)
         running_at = step.running_at or since
