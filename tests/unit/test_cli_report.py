@@ -5,7 +5,6 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,6 +144,6 @@ def test_what_the_store_says_is_passed_on(bucket: str, folder: str, key: str, co
 def test_address_inside_the_cluster_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "PATIENCE", 0.01)
     store = Store(uri="s3://orchard/report", endpoint="http://127.0.0.1:1", credentials="REPORT_")
-    with pytest.raises(CliError, match="if http://127.0.0.1:1 is an address inside the cluster") as caught:
+    with pytest.raises(CliError, match=r"if http://127\.0\.0\.1:1 is an address inside the cluster") as caught:
         fetch_report(store, ENVIRON, "index.html")
     assert caught.value.code is Exit.UNREACHABLE
