@@ -11,7 +11,7 @@ Rules of `rules.py` are put at their places. Three things differ on purpose from
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -63,14 +63,19 @@ def resource_schema() -> Schema:
     for path, key in LIST_KEYS.items():
         for node in at(schema, path):
             node |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
-    for rule in RULES:
-        for path in rule.at:
-            for node in at(schema, path):
-                _add_rule(node, rule)
+    place_rules(schema, RULES)
     for path in FIXED_AFTER_START:
         for node in at(schema, path):
             node["description"] += " Fixed once the run has started."
     return schema
+
+
+def place_rules(schema: Schema, rules: Iterable[Rule]) -> None:
+    """Put rules at their places in the schema of the resource."""
+    for rule in rules:
+        for path in rule.at:
+            for node in at(schema, path):
+                _add_rule(node, rule)
 
 
 def at(schema: Schema, path: str) -> list[Schema]:
