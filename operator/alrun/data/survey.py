@@ -264,18 +264,19 @@ def _test_by_path(labelled: list[ImageFile], layout: Layout) -> set[str] | None:
     """Images of the test set where a folder is named for it."""
     if layout.test_path is None:
         return None
-    folder = layout.test_path.strip("/").removeprefix("./") + "/"
-    chosen = {one.image for one in labelled if one.image.startswith(folder)}
+    folder = layout.test_path.removeprefix("./").strip("/")
+    prefix = "" if folder in {"", "."} else f"{folder}/"
+    chosen = {one.image for one in labelled if one.image.startswith(prefix)}
     if not chosen:
         raise DatasetError(
             "TestSetEmpty",
-            f"dataset.test.path: no labelled image below {folder} in {layout.images}",
+            f"dataset.test.path: no labelled image below {folder}/ in {layout.images}",
             "give a folder below dataset.images whose images have labels",
         )
     if len(chosen) == len(labelled):
         raise DatasetError(
             "PoolEmpty",
-            f"dataset.test.path: all {len(labelled)} labelled images are below {folder}",
+            f"dataset.test.path: all {len(labelled)} labelled images are below {folder}/",
             "name a smaller folder",
         )
     return chosen
