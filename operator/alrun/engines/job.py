@@ -47,8 +47,8 @@ _SCRATCH_VOLUME = "scratch"
 _SHARED_MEMORY_VOLUME = "shared-memory"
 _NODE_TROUBLE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _RESERVED_LABELS = (
-    (f"{meta.GROUP}/", "are the operator's own"),
-    ("batch.kubernetes.io/", "are the Job controller's"),
+    (f"{meta.GROUP}/", "is the operator's own"),
+    ("batch.kubernetes.io/", "is the Job controller's"),
     ("job-name", "is the Job controller's"),
     ("controller-uid", "is the Job controller's"),
     (meta.LABEL_MANAGED_BY, "is the operator's own"),
@@ -132,10 +132,8 @@ def _labels(run: Run, request: JobRequest, settings: PodSettings) -> dict[str, s
     for key in settings.labels:
         for reserved, why in _RESERVED_LABELS:
             if key == reserved or (reserved.endswith("/") and key.startswith(reserved)):
-                step = StepName(request.input.params.step)
-                raise EngineError(
-                    f"{_section(run.spec, step, 'labels', key)}[{key}]", f"labels {reserved} {why}", "Remove this label."
-                )
+                field = _section(run.spec, StepName(request.input.params.step), "labels", key)
+                raise EngineError(f"{field}[{key}]", f"the label {why}", "Remove it.")
     return {
         **settings.labels,
         meta.LABEL_MANAGED_BY: meta.MANAGED_BY,

@@ -7,8 +7,8 @@ status.reason of pods, Events of volumes), and the pod conditions of KEP-3329 (D
 
 from __future__ import annotations
 
-from .failing import Diagnosis, why_failed
+from .failing import Diagnosis, culprit, why_failed
 from .reasons import REASONS, Cause, Kind, ReasonDoc
 from .waiting import why_waiting
 
-__all__ = ["REASONS", "Cause", "Diagnosis", "Kind", "ReasonDoc", "why_failed", "why_waiting"]
+__all__ = ["REASONS", "Cause", "Diagnosis", "Kind", "ReasonDoc", "culprit", "why_failed", "why_waiting"]

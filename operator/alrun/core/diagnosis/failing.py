@@ -35,7 +35,7 @@ def why_failed(job: JobView | None, pods: Sequence[PodView], log_tail: str = "",
 
     Args:
         job: the failed Job; None when it is gone without having finished.
-        pods: the pods of that Job that are still there.
+        pods: pods that are still there; those of other Jobs are passed over.
         log_tail: end of the log of the failed container.
         step: whose Job it was, so that the remedy can name the section of the spec.
     """
@@ -44,11 +44,10 @@ def why_failed(job: JobView | None, pods: Sequence[PodView], log_tail: str = "",
         return _diagnosis(Cause.JOB_DELETED, "", section)
     if job.failed_reason == Cause.DEADLINE_EXCEEDED:
         return _diagnosis(Cause.DEADLINE_EXCEEDED, job.failed_message, section, log_tail)
-    failed = [(pod, _failed_container(pod)) for pod in pods]
-    guilty = [item for item in failed if item[0].phase == "Failed" or item[1] is not None]
-    if guilty:
-        pod, container = min(guilty, key=lambda item: (_blame(*item), item[0].index or 0, item[0].name))
-        return _pod_failed(pod, container, log_tail, section)
+    pods = [pod for pod in pods if pod.job_uid == job.uid]
+    guilty = culprit(pods)
+    if guilty is not None:
+        return _pod_failed(*guilty, log_tail, section)
     silent = next((pod for pod in pods if pod.phase == "Unknown" or pod.node_ready is False), None)
     if silent is not None:
         return _diagnosis(Cause.NODE_LOST, f"pod {silent.name} on node {silent.node}", section, log_tail)
@@ -56,6 +55,13 @@ def why_failed(job: JobView | None, pods: Sequence[PodView], log_tail: str = "",
         # A pod that failed by itself stays for as long as its Job: one that is not there was deleted.
         return _diagnosis(Cause.POD_DELETED, job.failed_message or f"no pod of Job {job.name} is left", section, log_tail)
     return _diagnosis(Cause.JOB_FAILED, f"{job.failed_reason}: {job.failed_message}", section, log_tail)
+
+
+def culprit(pods: Sequence[PodView]) -> tuple[PodView, ContainerView | None] | None:
+    """The pod, and the container of it, that explains best why a Job failed; None where no pod failed."""
+    failed = [(pod, _failed_container(pod)) for pod in pods]
+    guilty = [item for item in failed if item[0].phase == "Failed" or item[1] is not None]
+    return min(guilty, key=lambda item: (_blame(*item), item[0].index or 0, item[0].name), default=None)
 
 
 def _diagnosis(cause: Cause, detail: str, section: str, log_tail: str = "", remedy: str | None = None) -> Diagnosis:

@@ -28,12 +28,13 @@ def why_waiting(
 
     Args:
         job: the Job of the step, unfinished.
-        pods: the pods of that Job, ended ones included.
+        pods: its pods, ended ones included; those of other Jobs are passed over.
         notices: Events about the Job and its pods.
         now: the time.
         step: whose Job it is, so that the remedy can name the section of the spec.
     """
     section = section_of(step)
+    pods = [pod for pod in pods if pod.job_uid == job.uid]
     live = [pod for pod in pods if pod.phase not in ("Succeeded", "Failed")]
     if job.suspended:
         return _suspended(job, notices, section)

@@ -23,19 +23,14 @@ _REQUESTS: Mapping[StepName, Mapping[str, str]] = MappingProxyType(
     }
 )
 
-_DETECTOR: Mapping[str, str] = MappingProxyType(
-    {
-        # XLA splits sums by its number of threads: a fixed one gives the same bits on every machine.
-        "NPROC": "2",
-        # Huge pages make training 12 to 30 % faster. glibc reads it before the process's first line.
-        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    }
-)
+# Huge pages make training 12 to 30 % faster. The C library reads this before the process's first line; all that
+# JAX itself reads is set by the worker, which knows its release of JAX.
+_DETECTOR: Mapping[str, str] = MappingProxyType({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"})
 _RUNS_THE_DETECTOR = frozenset({StepName.TRAIN, StepName.EVALUATE, StepName.INFER})
 
 
 class Embedded:
-    """Does every step. XLA's own flags are set by the worker, which knows its version of XLA."""
+    """Does every step."""
 
     name = "Embedded"
 
