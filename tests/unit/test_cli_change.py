@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from alrun.cli.change import retry_target, retry_targets, suspension
+from alrun.cli.change import retry_target, suspension
 from alrun.cli.errors import CliError, Exit
 from alrun.cli.view import RunView
 
@@ -67,17 +67,6 @@ def test_retry_from_elsewhere_is_refused_before_anything_is_changed(place: str |
 def test_retry_of_a_run_with_a_broken_spec_asks_for_the_spec_first() -> None:
     with pytest.raises(CliError, match=r"the spec of run orchard/apples is not valid \(1 mistakes\)"):
         retry_target(run(GOING, spec={**SPEC, "seed": -1}), "1/train")
-
-
-def test_places_offered_after_tab() -> None:
-    assert retry_targets(run(GOING)) == [
-        "0/prepare",
-        *(f"0/{step}" for step in RESULTS),
-        "1/select",
-        "1/annotate",
-        "1/train",
-    ]
-    assert retry_targets(run({})) == []
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from alrun.api.meta import ANNOTATION_RETRY
 from alrun.api.spec import RunSpec
 from alrun.api.status import Phase
-from alrun.api.step import CYCLE_STEPS
 from alrun.core.rewind import RewindError, parse_target, rewind
 
 from .access import connect
@@ -58,20 +57,6 @@ def retry_target(run: RunView, asked: str | None) -> str:
     return f"{cycle}/{step}"
 
 
-def retry_targets(run: RunView) -> list[str]:
-    """Every place that the run can be restarted from, first to last."""
-    places = ["0/prepare", *(f"{entry.cycle}/{step}" for entry in run.status.cycles for step in CYCLE_STEPS)]
-    return [place for place in places if _possible(run, place)]
-
-
-def _possible(run: RunView, place: str) -> bool:
-    try:
-        retry_target(run, place)
-    except CliError:
-        return False
-    return True
-
-
 def suspension(run: RunView, *, suspend: bool) -> str | None:
     """Why a change of spec.suspend would change nothing; None where it does.
 
@@ -93,7 +78,7 @@ def retry(
     kubeconfig: KubeconfigOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Restart a run from a step; that step and all after it are done anew."""
+    """Restart a run from a step. That step and all after it are done anew."""
     kube = connect(namespace, context, kubeconfig)
     found = kube.run(run)
     target = retry_target(found, from_)

@@ -127,7 +127,7 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any image or box would be left out.")] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Check a data set as the first step of a run would: exit code 1 if that would fail."""
+    """Check a data set as the first step of a run would. Exit code 1 if that would fail."""
     from alrun.data.problems import DatasetError  # noqa: PLC0415
     from alrun.data.stores import StoreError  # noqa: PLC0415
     from alrun.data.survey import Layout  # noqa: PLC0415

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import typer  # at run time: typer reads the annotations
+
 from .errors import CliError
 
 if TYPE_CHECKING:
-    import typer
-
     from .kube import Kube
 
 SECONDS = 2.0
@@ -38,15 +38,12 @@ def complete_namespaces(ctx: typer.Context, incomplete: str) -> list[str]:
     return sorted(name for name in found if name.startswith(incomplete))
 
 
-def complete_steps(ctx: typer.Context, incomplete: str) -> list[str]:
-    """`<cycle>/<step>` of every place that the named run can be restarted from."""
-    from .change import retry_targets  # noqa: PLC0415 - it imports this module for its option
+def complete_steps(incomplete: str) -> list[str]:
+    """`2/train` and so on, once the cycle is typed. The run itself is not known here: it may not be typed yet."""
+    from alrun.api.step import CYCLE_STEPS, StepName  # noqa: PLC0415 - only this completion pays for it
 
-    name = ctx.params.get("run")
-    if not name:
+    cycle, _, _ = incomplete.partition("/")
+    if not cycle.isdecimal():
         return []
-    try:
-        places = retry_targets(_connect(ctx).run(name))
-    except CliError:
-        return []
-    return [place for place in places if place.startswith(incomplete)]
+    steps = [StepName.PREPARE, *CYCLE_STEPS] if int(cycle) == 0 else CYCLE_STEPS
+    return [place for step in steps if (place := f"{cycle}/{step}").startswith(incomplete)]

@@ -159,7 +159,7 @@ def report(
     kubeconfig: KubeconfigOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Fetch the report: learning curve, cost, per-class results, what each cycle picked."""
+    """Fetch the report: learning curve, cost, results by class, picks."""
     kube = connect(namespace, context, kubeconfig)
     place = report_place(kube.run(run))
     store, environ = report_store(place, secret_of(kube, place, own), endpoint)

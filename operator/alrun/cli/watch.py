@@ -194,7 +194,7 @@ def watch(
     kubeconfig: KubeconfigOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Show a run live until it ends: exit code 0 if it succeeded, 1 if it failed or was deleted."""
+    """Show a run live until it ends. Exit code 0 if it succeeded, 1 if it failed or was deleted."""
     states = connect(namespace, context, kubeconfig).follow(run)
     try:
         if output is Output.JSON:
