@@ -164,6 +164,7 @@ class World:
         if crash_after == "end":
             return plan
         if plan.create is not None and plan.create.name not in self.jobs:
+            assert not self.live(), f"{plan.create.name} is made while {self.live()[0].request.name} is live"
             self.made.append(plan.create.name)
             self.jobs[plan.create.name] = SimulatedJob(plan.create, f"job-{len(self.made)}", self.now)
         if crash_after == "create":

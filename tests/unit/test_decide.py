@@ -251,7 +251,7 @@ def test_the_deadline_ends_the_run_between_steps_and_raising_it_goes_on_there() 
     world.change(loop={"stop": {"deadline": "9h"}})
     world.advance()
     assert world.status.cycles_done == 3
-    assert "apples-c1-evaluate-1" in world.made
+    assert "apples-c1-evaluate-r1-1" in world.made
 
 
 def test_a_budget_too_small_for_one_image_ends_the_run_and_keeps_its_labels() -> None:
@@ -262,6 +262,8 @@ def test_a_budget_too_small_for_one_image_ends_the_run_and_keeps_its_labels() ->
     world.change(loop={"labelBudget": {"boxes": 120}})
     world.advance()
     assert (world.status.labels.images, world.status.labels.boxes, world.status.cycles_done) == (40, 120, 2)
+    assert "apples-c1-annotate-r1-1" in world.made
+    assert world.status.cost.jobs == len(world.made)
 
 
 def test_a_pool_that_is_used_up_ends_the_run() -> None:

@@ -408,6 +408,7 @@ class _Decision(Draft):
             self.begin(StepName.SELECT, status.cycles_done)
         else:
             cycle, name = again.split("/")
+            self.set(retries=self.status.retries + 1)  # its first Job may still be there, under the name it would get
             self.begin(StepName(name), int(cycle))
 
     def _still_stopped(self, stop: StopStatus) -> bool:
