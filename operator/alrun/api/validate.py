@@ -145,9 +145,10 @@ def _check(document: Document) -> list[Problem] | None:
     for mistake in document.mistakes:
         check.complain(mistake.path, mistake.message, mistake.fix)
     _check_head(check, value)
-    check.value(_schema(), with_defaults(_schema(), value), ())
+    stored = with_defaults(_schema(), value)
+    check.value(_schema(), stored, ())
     if not check.found:
-        spec = RunSpec.model_validate(value["spec"])
+        spec = RunSpec.model_validate(stored["spec"])
         for one in doubts(spec):
             check.complain(one.field, one.message, one.fix, value_at(value, one.field), severity="warning")
     metadata = value.get("metadata")

@@ -144,7 +144,7 @@ class Walk:
             return self._fields(node, value, path)
         if isinstance(value, dict) and "additionalProperties" in node:
             return all([self.value(node["additionalProperties"], child, (*path, name)) for name, child in value.items()])  # noqa: C419 - every one is to be looked at
-        if isinstance(value, list):
+        if isinstance(value, list) and "items" in node:
             right = all([self.value(node["items"], child, (*path, index)) for index, child in enumerate(value)])  # noqa: C419 - every one is to be looked at
             return right and self._told_apart(node, value, path)
         return True

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from alrun.api import meta
+from alrun.api.crd import crd
+
+from .api_server import ApiServer, api_server, binary
+
+RUNS = f"/apis/{meta.API_VERSION}/namespaces/default/{meta.PLURAL}"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ApiServer]:
+    """A real API server that knows our CRD."""
+    program = binary()
+    if program is None or not program.exists():
+        message = "no kube-apiserver: run `make cluster` once, or name the combined binary in ALRUN_K8S_BIN"
+        if os.environ.get("ALRUN_REQUIRE_TOOLS") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    with api_server(program) as running:
+        made = running.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd())
+        assert made.code == 201, made.body["message"]
+        _wait_until_served(running)
+        yield running
+
+
+def _wait_until_served(running: ApiServer) -> None:
+    end = time.monotonic() + 30
+    while running.request("GET", RUNS).code != 200:
+        assert time.monotonic() < end, "the API server does not serve the CRD"
+        time.sleep(0.05)

@@ -1,0 +1,504 @@
+"""Manifests, right and wrong, that the API server and `alrun validate` must judge alike."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alrun.api import meta
+
+DELETE = object()
+
+MINIMAL: Mapping[str, Any] = {
+    "apiVersion": meta.API_VERSION,
+    "kind": meta.KIND,
+    "metadata": {"name": "apples"},
+    "spec": {
+        "dataset": {"uri": "s3://orchard/apples", "labels": {"path": "labels", "format": "KITTI"}},
+        "workspace": {"uri": "s3://orchard/apples_out"},
+        "loop": {"labelBudget": {"images": 500}},
+    },
+}
+
+
+def manifest(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The minimal manifest with some fields set, or deleted, by their path."""
+    result = copy.deepcopy(dict(MINIMAL))
+    for path, value in changes.items():
+        *parents, name = path.split(".")
+        place = result
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        if value is DELETE:
+            del place[name]
+        else:
+            place[name] = copy.deepcopy(value)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A manifest with one mistake.
+
+    Attributes:
+        name: what is wrong.
+        changes: what makes the minimal manifest wrong.
+        field: the field that both must blame.
+        message: what `alrun validate` says.
+        server: what the API server says, where it is not the same: types and bounds have messages of its own.
+    """
+
+    name: str
+    changes: Mapping[str, Any]
+    field: str
+    message: str
+    server: str = ""
+
+
+def _pod(**settings: Any) -> dict[str, Any]:
+    return {"spec.pods.training": settings}
+
+
+def _pod_field(path: str) -> str:
+    return f"spec.pods.training.{path}"
+
+
+PATCH_MESSAGE = (
+    "must not touch a security context, host namespaces, the service account, restartPolicy or a container as a whole"
+)
+EXACTLY_ONE_BATCH = "must have exactly one of count, fraction and minDistance"
+A_STORE = "must be the URI of a bucket or of a volume claim"
+A_PATH = "must be a path below its folder, without empty, `.` or `..` parts"
+A_DURATION = "must be a duration in h, m and s, above zero and at most 87600h"
+A_NAME = "must be the name of an object: small letters, digits, `-` and `.`"
+
+WRONG: tuple[Wrong, ...] = (
+    # -- the frame
+    Wrong("no spec", {"spec": DELETE}, "spec", "is missing", "Required value"),
+    Wrong("name too long", {"metadata.name": "a" * 64}, "metadata.name", "must have at most 63 characters", "Too long"),
+    Wrong("name in capitals", {"metadata.name": "Apples"}, "metadata.name", "must be a name of Kubernetes", "RFC 1123"),
+    # -- fields that are not there, or not fields
+    Wrong("no dataset", {"spec.dataset": DELETE}, "spec.dataset", "is missing", "Required value"),
+    Wrong("no dataset uri", {"spec.dataset.uri": DELETE}, "spec.dataset.uri", "is missing", "Required value"),
+    Wrong("no labels", {"spec.dataset.labels": DELETE}, "spec.dataset.labels", "is missing", "Required value"),
+    Wrong(
+        "no label format",
+        {"spec.dataset.labels": {"path": "x"}},
+        "spec.dataset.labels.format",
+        "is missing",
+        "Required value",
+    ),
+    Wrong("no workspace", {"spec.workspace": DELETE}, "spec.workspace", "is missing", "Required value"),
+    Wrong("no budget", {"spec.loop.labelBudget": DELETE}, "spec.loop.labelBudget", "is missing", "Required value"),
+    Wrong("nothing below a field", {"spec.workspace": None}, "spec.workspace", "is missing", "Required value"),
+    Wrong("unknown field", {"spec.dataset.url": "x"}, "spec.dataset.url", "did you mean uri?", "unknown field"),
+    Wrong("unknown section", {"spec.trainig": {}}, "spec.trainig", "did you mean training?", "unknown field"),
+    Wrong("snake case", {"spec.loop.max_cycles": 3}, "spec.loop.max_cycles", "did you mean maxCycles?", "unknown field"),
+    Wrong(
+        "field of another block",
+        {"spec.batchSize": 4},
+        "spec.batchSize",
+        "did you mean spec.training.embedded.batchSize?",
+        "unknown field",
+    ),
+    Wrong("unknown metadata", {"metadata.owner": "me"}, "metadata.owner", "is no field", "unknown field"),
+    # -- types
+    Wrong(
+        "number as text",
+        {"spec.loop.maxCycles": "5"},
+        "spec.loop.maxCycles",
+        "must be a whole number",
+        "must be of type integer",
+    ),
+    Wrong(
+        "fraction of a cycle",
+        {"spec.loop.maxCycles": 2.5},
+        "spec.loop.maxCycles",
+        "must be a whole number",
+        "must be of type integer",
+    ),
+    Wrong("text as number", {"spec.dataset.groupBy": 7}, "spec.dataset.groupBy", "must be a text", "must be of type string"),
+    Wrong("boolean as text", {"spec.suspend": "yes"}, "spec.suspend", "must be true or false", "must be of type boolean"),
+    Wrong(
+        "list as text", {"spec.dataset.classes": "Apple"}, "spec.dataset.classes", "must be a list", "must be of type array"
+    ),
+    Wrong(
+        "block as text", {"spec.dataset.labels": "labels"}, "spec.dataset.labels", "must be a map", "must be of type object"
+    ),
+    Wrong(
+        "quantity with a fraction and no quotes",
+        _pod(resources={"requests": {"cpu": 0.5}}),
+        _pod_field("resources.requests.cpu"),
+        'write it in quotes: "0.5"',
+        "must be of type",
+    ),
+    # -- choices
+    Wrong("unknown task", {"spec.task": "Segmentation"}, "spec.task", "must be ObjectDetection", "Unsupported value"),
+    Wrong(
+        "format in small letters",
+        {"spec.dataset.labels.format": "kitti"},
+        "spec.dataset.labels.format",
+        "did you mean KITTI?",
+        "Unsupported value",
+    ),
+    Wrong(
+        "unknown preset",
+        {"spec.selection.preset": "Coral2"},
+        "spec.selection.preset",
+        "did you mean Coral?",
+        "Unsupported value",
+    ),
+    Wrong(
+        "unknown engine", {"spec.training.engine": "Magic"}, "spec.training.engine", "must be Embedded", "Unsupported value"
+    ),
+    # -- bounds
+    Wrong(
+        "no cycles", {"spec.loop.maxCycles": 0}, "spec.loop.maxCycles", "must be at least 1", "greater than or equal to 1"
+    ),
+    Wrong(
+        "endless cycles",
+        {"spec.loop.maxCycles": 1001},
+        "spec.loop.maxCycles",
+        "must be at most 1000",
+        "less than or equal to 1000",
+    ),
+    Wrong("negative seed", {"spec.seed": -1}, "spec.seed", "must be at least 0", "greater than or equal to 0"),
+    Wrong(
+        "zero fraction",
+        {"spec.loop.batch": {"fraction": 0}},
+        "spec.loop.batch.fraction",
+        "must be above 0",
+        "greater than 0",
+    ),
+    Wrong(
+        "score of one",
+        {"spec.inference.scoreThreshold": 1},
+        "spec.inference.scoreThreshold",
+        "must be below 1",
+        "less than 1",
+    ),
+    Wrong(
+        "target above one",
+        {"spec.loop.stop.target.value": 1.5},
+        "spec.loop.stop.target.value",
+        "must be at most 1",
+        "less than or equal to 1",
+    ),
+    Wrong(
+        "crooked width",
+        {"spec.training.embedded.input.width": 250},
+        "spec.training.embedded.input.width",
+        "write 256",
+        "multiple of 32",
+    ),
+    Wrong(
+        "no class", {"spec.dataset.classes": []}, "spec.dataset.classes", "must have at least 1 items", "at least 1 items"
+    ),
+    Wrong(
+        "empty class",
+        {"spec.dataset.classes": [""]},
+        "spec.dataset.classes[0]",
+        "must have at least 1 characters",
+        "at least 1 chars long",
+    ),
+    Wrong(
+        "too many classes",
+        {"spec.dataset.classes": [f"c{n}" for n in range(201)]},
+        "spec.dataset.classes",
+        "must have at most 200 items",
+        "at most 200 items",
+    ),
+    Wrong(
+        "too many labels",
+        _pod(labels={f"k{n}": "v" for n in range(17)}),
+        _pod_field("labels"),
+        "must have at most 16 entries",
+        "at most 16 items",
+    ),
+    Wrong(
+        "long label value",
+        _pod(labels={"team": "x" * 64}),
+        _pod_field("labels.team"),
+        "must have at most 63 characters",
+        "Too long",
+    ),
+    # -- formats
+    Wrong("unknown store", {"spec.dataset.uri": "gs://orchard/apples"}, "spec.dataset.uri", A_STORE),
+    Wrong("bucket in capitals", {"spec.workspace.uri": "s3://Orchard/out"}, "spec.workspace.uri", A_STORE),
+    Wrong("store with ..", {"spec.workspace.uri": "s3://orchard/a/../b"}, "spec.workspace.uri", A_STORE),
+    Wrong("store with an empty part", {"spec.dataset.uri": "s3://orchard//apples"}, "spec.dataset.uri", A_STORE),
+    Wrong("absolute path", {"spec.dataset.images": "/images"}, "spec.dataset.images", A_PATH),
+    Wrong("path that leaves", {"spec.dataset.labels.path": "../labels"}, "spec.dataset.labels.path", A_PATH),
+    Wrong("path with a slash at its end", {"spec.dataset.images": "images/"}, "spec.dataset.images", A_PATH),
+    Wrong("duration in days", {"spec.loop.stop.deadline": "3d"}, "spec.loop.stop.deadline", A_DURATION),
+    Wrong("no duration at all", _pod(deadline="0s"), _pod_field("deadline"), A_DURATION),
+    Wrong(
+        "duration of centuries",
+        {"spec.loop.labelBudget.annotatorTime": "999999h"},
+        "spec.loop.labelBudget.annotatorTime",
+        A_DURATION,
+    ),
+    Wrong(
+        "unknown metric",
+        {"spec.loop.stop.target": {"metric": "map50", "value": 0.9}},
+        "spec.loop.stop.target.metric",
+        "must be the name of a metric",
+    ),
+    Wrong(
+        "role without account",
+        {"spec.dataset.storage.assumeRole.roleArn": "arn:aws:iam::role/al"},
+        "spec.dataset.storage.assumeRole.roleArn",
+        "must be the ARN of an IAM role",
+    ),
+    Wrong(
+        "endpoint without scheme",
+        {"spec.dataset.storage.endpoint": "s3.example.org"},
+        "spec.dataset.storage.endpoint",
+        "must be an http:// or https:// URL",
+    ),
+    Wrong(
+        "password in the endpoint",
+        {"spec.dataset.storage.endpoint": "https://me:secret@s3.example.org"},
+        "spec.dataset.storage.endpoint",
+        "without a user, password or space in it",
+    ),
+    Wrong(
+        "secret in capitals",
+        {"spec.dataset.storage.secretRef.name": "Orchard"},
+        "spec.dataset.storage.secretRef.name",
+        A_NAME,
+    ),
+    Wrong(
+        "quantity in words",
+        _pod(resources={"limits": {"memory": "8 GB"}}),
+        _pod_field("resources.limits.memory"),
+        "must be a quantity of Kubernetes",
+    ),
+    Wrong("negative quantity", _pod(sharedMemory="-1Gi"), _pod_field("sharedMemory"), "must be a quantity of Kubernetes"),
+    Wrong(
+        "bare resource",
+        _pod(gpus=1, gpuResource="gpu"),
+        _pod_field("gpuResource"),
+        "must be the name of an extended resource",
+    ),
+    Wrong(
+        "patch of metadata",
+        _pod(patch=[{"op": "remove", "path": "/metadata/labels"}]),
+        _pod_field("patch[0].path"),
+        "must be a JSON pointer into the pod template, below /spec/",
+    ),
+    # -- rules on blocks
+    Wrong("two sizes of a batch", {"spec.loop.batch": {"count": 5, "fraction": 0.1}}, "spec.loop.batch", EXACTLY_ONE_BATCH),
+    Wrong("no size of the first batch", {"spec.loop.initialBatch": {}}, "spec.loop.initialBatch", EXACTLY_ONE_BATCH),
+    Wrong(
+        "two test sets",
+        {"spec.dataset.test": {"fraction": 0.2, "path": "test"}},
+        "spec.dataset.test",
+        "must have exactly one of fraction and path",
+    ),
+    Wrong("no test set", {"spec.dataset.test": {}}, "spec.dataset.test", "must have exactly one of fraction and path"),
+    Wrong("budget without a limit", {"spec.loop.labelBudget": {}}, "spec.loop.labelBudget", "must have at least one limit"),
+    Wrong(
+        "storage of a claim",
+        {"spec.dataset.uri": "pvc://data/apples", "spec.dataset.storage.region": "eu"},
+        "spec.dataset.storage",
+        "storage is access to a bucket, and uri is not one of s3://",
+    ),
+    Wrong(
+        "role for a claim",
+        {
+            "spec.workspace": {
+                "uri": "pvc://out",
+                "storage": {"assumeRole": {"roleArn": "arn:aws:iam::123456789012:role/al"}},
+            }
+        },
+        "spec.workspace.storage",
+        "storage is access to a bucket",
+    ),
+    Wrong(
+        "class twice",
+        {"spec.dataset.classes": ["Apple", "Pear", "Apple"]},
+        "spec.dataset.classes",
+        'class "Apple" is listed again: each class must be listed once',
+    ),
+    Wrong(
+        "class with a space",
+        {"spec.dataset.classes": ["Apple", "Red Pear"]},
+        "spec.dataset.classes",
+        'class "Red Pear": names of classes must not have white space in them',
+    ),
+    Wrong(
+        "mapping to a class with a space",
+        {"spec.dataset.classMapping": {"light": "traffic light"}},
+        "spec.dataset.classMapping",
+        "without white space, which KITTI files cannot carry",
+    ),
+    Wrong(
+        "mapping from nothing",
+        {"spec.dataset.classMapping": {"": "Apple"}},
+        "spec.dataset.classMapping",
+        "must map names of 1 to 63 characters",
+    ),
+    Wrong(
+        "mapping to no class",
+        {"spec.dataset.classes": ["Apple"], "spec.dataset.classMapping": {"car": "Pear"}},
+        "spec.dataset.classMapping",
+        "every class that labels are mapped to must be one of spec.dataset.classes",
+    ),
+    Wrong(
+        "backoff backwards",
+        {"spec.retry.backoff": {"initial": "1h", "max": "5m"}},
+        "spec.retry.backoff.initial",
+        "the first wait must not be longer than the longest",
+    ),
+    Wrong(
+        "backoff beyond the default",
+        {"spec.retry.backoff": {"initial": "11m"}},
+        "spec.retry.backoff.initial",
+        "the first wait must not be longer than the longest",
+    ),
+    Wrong("label with a space", _pod(labels={"team": "my team"}), _pod_field("labels"), "must be labels of Kubernetes"),
+    Wrong(
+        "label key with a space",
+        _pod(nodeSelector={"my disk": "ssd"}),
+        _pod_field("nodeSelector"),
+        "must be labels of Kubernetes",
+    ),
+    Wrong(
+        "label of the operator",
+        _pod(labels={"activelearning.dev/run": "x"}),
+        _pod_field("labels"),
+        "must not hold labels that the operator or Kubernetes sets",
+    ),
+    Wrong(
+        "request above its limit",
+        _pod(resources={"requests": {"memory": "8Gi"}, "limits": {"memory": "8G"}}),
+        _pod_field("resources"),
+        "no request may be above the limit of the same resource",
+    ),
+    Wrong(
+        "value with Exists",
+        _pod(tolerations=[{"key": "gpu", "operator": "Exists", "value": "yes"}]),
+        _pod_field("tolerations[0].value"),
+        "operator Exists takes no value",
+    ),
+    Wrong(
+        "Equal without a key",
+        _pod(tolerations=[{"value": "yes"}]),
+        _pod_field("tolerations[0].key"),
+        "operator Equal needs a key",
+    ),
+    Wrong(
+        "seconds without NoExecute",
+        _pod(tolerations=[{"key": "gpu", "tolerationSeconds": 5}]),
+        _pod_field("tolerations[0].tolerationSeconds"),
+        "tolerationSeconds is only for effect NoExecute",
+    ),
+    Wrong(
+        "pull secret twice",
+        _pod(imagePullSecrets=[{"name": "a"}, {"name": "a"}]),
+        _pod_field("imagePullSecrets[1]"),
+        "name a is listed twice",
+        "Duplicate value",
+    ),
+    *(
+        Wrong(
+            f"patch of {path}",
+            _pod(patch=[{"op": "add", "path": path, "value": True}]),
+            _pod_field("patch[0].path"),
+            PATCH_MESSAGE,
+        )
+        for path in (
+            "/spec/hostNetwork",
+            "/spec/hostPID",
+            "/spec/serviceAccountName",
+            "/spec/automountServiceAccountToken",
+            "/spec/restartPolicy",
+            "/spec/securityContext/runAsUser",
+            "/spec/containers/-",
+            "/spec/containers/0",
+            "/spec/initContainers",
+            "/spec/containers/0/securityContext/privileged",
+        )
+    ),
+    # -- rules between blocks
+    Wrong(
+        "workspace among the images",
+        {"spec.workspace.uri": "s3://orchard/apples/out"},
+        "spec.workspace.uri",
+        "the workspace must be neither the root of the dataset nor inside the folder of its images",
+    ),
+    Wrong(
+        "workspace is the dataset",
+        {"spec.workspace.uri": "s3://orchard/apples/", "spec.dataset.images": "raw"},
+        "spec.workspace.uri",
+        "the workspace must be neither the root of the dataset nor inside",
+    ),
+    Wrong(
+        "target on an unknown class",
+        {"spec.dataset.classes": ["Apple"], "spec.loop.stop.target": {"metric": "AP50/Pear", "value": 0.9}},
+        "spec.loop.stop.target.metric",
+        "the class of an AP50/<class> target must be one of spec.dataset.classes",
+    ),
+)
+
+ONLY_OFFLINE: tuple[Wrong, ...] = (
+    Wrong("group that does not compile", {"spec.dataset.groupBy": "(a"}, "spec.dataset.groupBy", "does not compile"),
+    Wrong(
+        "host path",
+        _pod(patch=[{"op": "add", "path": "/spec/volumes/-", "value": {"name": "x", "hostPath": {"path": "/"}}}]),
+        _pod_field("patch[0].value"),
+        "must not bring in a path of the host",
+    ),
+    Wrong(
+        "patch without a value",
+        _pod(patch=[{"op": "add", "path": "/spec/hostname"}]),
+        _pod_field("patch[0].value"),
+        "add and replace need a value",
+    ),
+)
+"""Mistakes that the API server lets through: CEL has other regular expressions and cannot see a patch's value."""
+
+RIGHT: Mapping[str, Mapping[str, Any]] = {
+    "minimal": {},
+    "volume claims": {"spec.dataset.uri": "pvc://data/apples", "spec.workspace.uri": "pvc://out"},
+    "workspace beside the images": {"spec.dataset.images": "raw", "spec.workspace.uri": "s3://orchard/apples/out"},
+    "names that only begin alike": {"spec.workspace.uri": "s3://orchard/apples2"},
+    "a slash at the end": {"spec.dataset.uri": "s3://orchard/apples/", "spec.workspace.uri": "s3://orchard/out/"},
+    "nulls": {"spec.dataset.classes": None, "spec.loop.stop": None, "spec.seed": None},
+    "fractions": {
+        "spec.loop.batch": {"fraction": 0.1},
+        "spec.loop.initialBatch": {"minDistance": 0.2},
+        "spec.dataset.test": {"path": "test"},
+    },
+    "other limits": {"spec.loop.labelBudget": {"boxes": 900, "annotatorTime": "8h30m"}},
+    "labels with spaces": {
+        "spec.dataset.classes": ["traffic_light"],
+        "spec.dataset.classMapping": {"traffic light": "traffic_light"},
+    },
+    "target of a class": {
+        "spec.dataset.classes": ["Apple"],
+        "spec.loop.stop.target": {"metric": "AP50/Apple", "value": 0.9},
+    },
+    "target of a class to be found": {"spec.loop.stop.target": {"metric": "AP50/Apple", "value": 0.9}},
+    "pods": _pod(
+        gpus=1,
+        gpuResource="nvidia.com/mig-1g.10gb",
+        sharedMemory="8Gi",
+        labels={"kueue.x-k8s.io/queue-name": "gpu", "team": ""},
+        resources={"requests": {"cpu": "500m", "memory": "1.5Gi"}, "limits": {"cpu": 1, "memory": "2G"}},
+        tolerations=[{"operator": "Exists"}, {"key": "gpu", "value": "yes", "effect": "NoExecute", "tolerationSeconds": 60}],
+        imagePullSecrets=[{"name": "a"}, {"name": "b.c"}],
+        deadline="24h",
+        patch=[
+            {"op": "add", "path": "/spec/containers/0/env/-", "value": {"name": "A", "value": "b"}},
+            {"op": "add", "path": "/spec/hostAliases", "value": [{"ip": "10.0.0.1", "hostnames": ["s3"]}]},
+            {"op": "remove", "path": "/spec/terminationGracePeriodSeconds"},
+        ],
+    ),
+    "retries": {"spec.retry": {"failures": 0, "backoff": {"initial": "10m"}}},
+    "generated name": {"metadata": {"generateName": "apples-"}},
+}
+"""What makes the minimal manifest another one that is right."""
