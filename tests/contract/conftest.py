@@ -32,6 +32,7 @@ def server() -> Iterator[ApiServer]:
 
 def _wait_until_served(running: ApiServer) -> None:
     end = time.monotonic() + 30
-    while running.request("GET", RUNS).code != 200:
-        assert time.monotonic() < end, "the API server does not serve the CRD"
-        time.sleep(0.05)
+    for path in (RUNS, f"/openapi/v3/apis/{meta.API_VERSION}"):  # the latter is what `kubectl explain` reads
+        while running.request("GET", path).code != 200:
+            assert time.monotonic() < end, f"the API server does not serve {path}"
+            time.sleep(0.05)
