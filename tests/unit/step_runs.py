@@ -83,7 +83,7 @@ class World:
 
     def prepare(self, **options: Any) -> StepResult:
         settings: dict[str, Any] = {"labels_path": "labels", "labels_format": "KITTI", "test_fraction": 0.25} | options
-        changes = {name: settings.pop(name) for name in ("seed", "salt") if name in settings}
+        changes = {name: settings.pop(name) for name in ("seed", "salt", "dataset") if name in settings}
         return prepare.run(self.context(PrepareParams(**settings), **changes))
 
     def file(self, path: str) -> Path:

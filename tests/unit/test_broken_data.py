@@ -149,6 +149,7 @@ RECORDED: list[tuple[str, Callable[[World], None], int, list[tuple[str, str, str
         8,
         [("g0_00.png", "SameNameBesidesExtension", IMAGE_OUT)],
     ),
+    ("name that predictions reserve", with_image("schema.png", picture(50)), 8, [("schema.png", "ReservedName", IMAGE_OUT)]),
     ("same name, other folder", with_image("sub/g0_00.png", picture(50)), 9, []),
     ("empty label file", with_label(""), 9, []),
     ("blank lines and Windows line ends", with_label("\r\n" + GOOD.replace("\n", "\r\n") + "\r\n"), 9, []),

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     CONVERTED_COLOURS = "ConvertedColours"
     ROTATED_BY_EXIF = "RotatedByExif"
     SAME_STEM = "SameNameBesidesExtension"
+    RESERVED_NAME = "ReservedName"
     DUPLICATE = "Duplicate"
     DUPLICATE_OF_TEST = "DuplicateOfTestImage"
     GROUP_IN_TEST = "GroupInTestSet"

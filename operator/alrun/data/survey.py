@@ -42,6 +42,8 @@ TRUTH_SCHEMA = pa.schema(
     ]
 )
 
+RESERVED = "schema"
+"""The one stem that no image at the root may have."""
 Progress = Callable[[int, int, str], object]
 """Called with how many are done, how many there are, and what is counted."""
 
@@ -189,6 +191,10 @@ def _usable(
         if one.refusal is not None:
             kind, detail = one.refusal
             problems.append(Problem(one.image, kind, detail, LEFT_OUT))
+            continue
+        if stem(one.image) == RESERVED:
+            detail = f"its predictions would be {RESERVED}.json, which Lightly's format keeps for the classes"
+            problems.append(Problem(one.image, Kind.RESERVED_NAME, detail, LEFT_OUT))
             continue
         other = stems.setdefault(stem(one.image), one.image)
         if other != one.image:
