@@ -111,6 +111,7 @@ def run(tmp_path):
                 images.write(name, jpeg())
                 boxes = [Box("nut", 10, 10, 100, 90), Box("<b>bolt</b>", 50, 50, 90, 90)]
                 workspace.write(f"{paths.labels(cycle)}/{name[:-4]}.txt", kitti.format_boxes(boxes))
+            result(0, StepName.PREPARE)
             result(cycle, StepName.ANNOTATE, seconds=100.0)
             result(cycle, StepName.TRAIN, model="pvc://workspace/m.npz")
             metrics = {"mAP50": 0.3 + 0.02 * cycle, "mAP": 0.2, "AP50/nut": 0.4 + 0.01 * cycle, "AP50/<b>bolt</b>": 0.25}
@@ -155,6 +156,7 @@ def test_a_run_of_three_cycles(run):
     assert "score 0.5, 2 boxes" in html
     assert 'aria-label="nut by cycle: 0.400, 0.410, 0.420"' in html
     assert "digest-1-annotate" in html
+    assert "digest-0-prepare" in html
     assert seen.tags.count("img") == 6
     assert result.report == "pvc://workspace/report/index.html"
     assert result.message.startswith("Worth labelling more? Likely not. ")
@@ -229,10 +231,12 @@ def test_an_image_that_went_away_leaves_a_gap(run):
     assert html.count('<span class="gone">no longer readable</span>') == 2
 
 
-def test_times_come_from_the_operator(run):
+def test_times_and_digests_of_shards_come_from_the_operator(run):
     cycles = [{"cycle": 0, "startedAt": "2026-01-01T10:00:00Z", "finishedAt": "2026-01-01T10:07:30Z"}]
+    cycles[0]["results"] = {"infer": "digest-of-shards"}
     html, _, _ = run(1, cycles=cycles)
     assert "<td>7 min 30 s</td></tr>" in html
+    assert '<td class="text">infer</td><td class="text"><code>digest-of-shards</code></td>' in html
 
 
 def test_the_same_input_gives_the_same_page(run):

@@ -28,7 +28,8 @@ CYCLES_SHOWN = 20
 """Latest cycles of which images are shown; figures are shown of all."""
 PROBLEMS_SHOWN = 20
 LIBRARIES = ("jax", "numpy", "pillow", "pyarrow", "pycocotools")
-STEPS = (StepName.SELECT, StepName.ANNOTATE, StepName.TRAIN, StepName.EVALUATE, StepName.INFER, StepName.CONVERT)
+STEPS = (StepName.SELECT, StepName.ANNOTATE, StepName.TRAIN, StepName.EVALUATE)
+"""Steps with one result; of those with shards the operator knows the digests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Figures:
     test_images: int
     test_boxes: Mapping[str, int]
     split: str
+    index_digest: str | None
     problems: Mapping[str, int]
     problem_examples: list[Problem]
     cycles: list[CycleFigures]
@@ -147,6 +149,7 @@ def gather(context: Context) -> Figures:
         cycles.append(_cycle(context, number, classes, cycles[-1] if cycles else None, status.get(number), shown=shown))
         context.progress(number + 1, given.cycle + 1, "cycles")
     metric = params.target_metric
+    prepared = _result(context, 0, StepName.PREPARE)
     return Figures(
         namespace=given.run.namespace,
         name=given.run.name,
@@ -162,6 +165,7 @@ def gather(context: Context) -> Figures:
         test_images=dataset["test"],
         test_boxes=dataset.get("testBoxes", {}),
         split=_in_words(dataset.get("split", {})),
+        index_digest=prepared.digest if prepared else None,
         problems=dataset.get("problems", {}),
         problem_examples=_problems(context),
         cycles=cycles,
@@ -204,7 +208,7 @@ def _cycle(
         annotator_seconds=(annotate.seconds if annotate else None) or 0.0,
         metrics=_metrics(context, number),
         boxes_by_class={name: counts[name] for name in classes},
-        digests={step.value: result.digest for step, result in results.items() if result},
+        digests={**(status.results if status else {}), **{step.value: one.digest for step, one in results.items() if one}},
         model=train.model if train else None,
         wall_seconds=_wall(status),
         picks=[
@@ -222,7 +226,7 @@ def _cycle(
 
 
 def _result(context: Context, number: int, step: StepName) -> StepResult | None:
-    """What a step of a cycle reported; None for one with shards, whose results are many, and one not done yet."""
+    """What a step reported; None for one with shards, whose results are many, and one not done yet."""
     try:
         outcome = read_outcome(context.workspace.read(paths.result(number, step)).decode())
     except FileNotFoundInStore:
