@@ -11,6 +11,7 @@ Rules of `rules.py` are put at their places. Three things differ on purpose from
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -241,7 +242,7 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return json.dumps(value).strip('"')
 
 
 def _range(node: Schema) -> str:

@@ -1,7 +1,7 @@
 """What a user writes: the `spec` of an ActiveLearningRun.
 
-Every field has a description, because `kubectl explain` shows it; every open-ended value has a bound, because
-the cost of the validation rules in the CRD is estimated from the bounds.
+Every field has a description, its own or that of its block, because `kubectl explain` shows it; every open-ended
+value has a bound, because the cost of the validation rules in the CRD is estimated from the bounds.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SecretReference(Model):
 
 
 class AssumeRole(Model):
-    """A role that the steps assume before they touch the store."""
+    """A role that the steps assume, with those credentials, before they touch the store."""
 
     role_arn: Annotated[str, StringConstraints(max_length=2048, pattern=r"^arn:[^:]+:iam::[0-9]{12}:role/.+$")] = Field(
         description="ARN of the role, like arn:aws:iam::123456789012:role/al."
@@ -61,7 +61,7 @@ class AssumeRole(Model):
 
 
 class Storage(Model):
-    """How an `s3://` store is reached. Left out: the pod's ambient identity and the default endpoint."""
+    """How an `s3://` store is reached."""
 
     endpoint: Annotated[str, StringConstraints(max_length=512, pattern=r"^https?://.+$")] | None = Field(
         default=None, description="URL of an S3-compatible service; left out for AWS."
@@ -73,11 +73,11 @@ class Storage(Model):
         default=None,
         description="Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN where needed.",
     )
-    assume_role: AssumeRole | None = Field(default=None, description="Role to assume with those credentials.")
+    assume_role: AssumeRole | None = None
 
 
 class Labels(Model):
-    """Ground truth of the dataset."""
+    """Ground truth: used for the test set, and by annotation.engine GroundTruth."""
 
     path: RelativePath = Field(description="Folder (COCO: file) with the labels, below dataset.uri.")
     format: LabelFormat = Field(description="Format of the labels.")
@@ -99,7 +99,7 @@ class Dataset(Model):
 
     uri: StoreUri = Field(description="Root of the dataset: s3://bucket/prefix or pvc://claim/path.")
     images: RelativePath = Field(default=".", description="Folder of the images below uri; folders may nest.")
-    labels: Labels = Field(description="Ground truth: used for the test set, and by annotation.engine GroundTruth.")
+    labels: Labels
     classes: Annotated[list[ClassName], Field(min_length=1, max_length=200)] | None = Field(
         default=None,
         description="Classes to detect. Left out: every class found in the labels, in order of name.",
@@ -112,15 +112,15 @@ class Dataset(Model):
         description="Regular expression on the image's path. Images with the same group (the named group `group`, else the "
         "first group, else the matched prefix) are never on both sides of the test split.",
     )
-    test: TestSplit = Field(default_factory=lambda: TestSplit(fraction=0.2), description="The sealed test set.")
-    storage: Storage | None = Field(default=None, description="Access to uri. Left out: the pod's ambient identity.")
+    test: TestSplit = Field(default_factory=lambda: TestSplit(fraction=0.2))
+    storage: Storage | None = Field(default=None, description="Left out: the pod's ambient identity and AWS' own endpoint.")
 
 
 class Workspace(Model):
     """Where everything that a run makes is kept."""
 
     uri: StoreUri = Field(description="Results go to <uri>/runs/<namespace>/<name>/.")
-    storage: Storage | None = Field(default=None, description="Access to uri. Left out: that of the dataset.")
+    storage: Storage | None = Field(default=None, description="Left out: as for the dataset.")
 
 
 class Batch(Model):
@@ -135,7 +135,7 @@ class Batch(Model):
 
 
 class LabelBudget(Model):
-    """What labelling may cost in all. At least one limit; the first one reached ends the run."""
+    """What labelling may cost in all: at least one limit. The first one reached ends the run; raise it to go on."""
 
     images: Annotated[int, Field(ge=1, le=100_000_000)] | None = Field(default=None, description="Images labelled.")
     boxes: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(default=None, description="Boxes drawn.")
@@ -143,7 +143,7 @@ class LabelBudget(Model):
 
 
 class StopTarget(Model):
-    """Stop once the model is good enough."""
+    """Stop once the model is good enough: a metric is reached."""
 
     metric: Annotated[str, StringConstraints(max_length=128, pattern=r"^(mAP|mAP50|mAP75|mAP50Sample|AP50/.+)$")] = Field(
         default="mAP50", description="Metric on the sealed test set: mAP50, mAP, mAP75, mAP50Sample or AP50/<class>."
@@ -152,7 +152,7 @@ class StopTarget(Model):
 
 
 class Plateau(Model):
-    """Stop once labelling no longer helps."""
+    """Stop once labelling no longer helps: the metric no longer rises."""
 
     cycles: Annotated[int, Field(ge=1, le=10)] = Field(description="Cycles in a row without enough gain.")
     min_gain: Annotated[float, Field(ge=0, le=1)] = Field(
@@ -163,8 +163,8 @@ class Plateau(Model):
 class StopRules(Model):
     """When to end before the cycles and the budget are used up."""
 
-    target: StopTarget | None = Field(default=None, description="Stop once a metric is reached.")
-    plateau: Plateau | None = Field(default=None, description="Stop once the metric no longer rises.")
+    target: StopTarget | None = None
+    plateau: Plateau | None = None
     deadline: Duration | None = Field(
         default=None, description="Time since the run started, suspension included; checked between steps."
     )
@@ -182,8 +182,8 @@ class Loop(Model):
     initial_batch: Batch | None = Field(default=None, description="First batch. Left out: as `batch`.")
     batch: Batch = Field(default_factory=lambda: Batch(count=100), description="Images added by each later cycle.")
     max_cycles: Annotated[int, Field(ge=1, le=1000)] = Field(default=5, description="Cycles in all; raise it to go on.")
-    label_budget: LabelBudget = Field(description="What labelling may cost in all; raise it to go on.")
-    stop: StopRules = Field(default_factory=StopRules, description="Reasons to end earlier.")
+    label_budget: LabelBudget
+    stop: StopRules = Field(default_factory=StopRules)
     control: Control = Field(default=Control.NONE, description="Comparison arm; None is the only choice in this release.")
 
 
@@ -228,7 +228,7 @@ class Annotation(Model):
     engine: Literal["GroundTruth"] = Field(
         default="GroundTruth", description="GroundTruth copies the labels of the selected images from dataset.labels."
     )
-    cost: AnnotationCost = Field(default_factory=AnnotationCost, description="Cost model of labelling.")
+    cost: AnnotationCost = Field(default_factory=AnnotationCost)
 
 
 class Validation(Model):
@@ -269,7 +269,7 @@ class Training(Model):
 
     engine: Literal["Embedded"] = Field(default="Embedded", description="Who trains, evaluates and infers.")
     start_from: StartFrom = Field(default=StartFrom.SCRATCH, description="Scratch, or the previous cycle's model.")
-    validation: Validation = Field(default_factory=Validation, description="Images held back to choose the checkpoint.")
+    validation: Validation = Field(default_factory=Validation)
     embedded: EmbeddedTraining | None = Field(default=None, description="Only with engine Embedded.")
 
 
@@ -403,14 +403,14 @@ class RunSpec(Model):
         default=0, description="Seed of every random choice; the same seed and data give the same picks."
     )
     suspend: bool = Field(default=False, description="true ends the running Job and starts nothing until it is false again.")
-    dataset: Dataset = Field(description="The images to learn from.")
-    workspace: Workspace = Field(description="Where results go.")
-    loop: Loop = Field(description="How much is labelled, in what portions, and when to stop.")
-    selection: Selection = Field(default_factory=Selection, description="Which images are worth a label.")
-    annotation: Annotation = Field(default_factory=Annotation, description="Who labels the selected images.")
-    training: Training = Field(default_factory=Training, description="How a model is trained.")
-    compression: Compression = Field(default_factory=Compression, description="Pruning and retraining.")
-    inference: Inference = Field(default_factory=Inference, description="Predictions on the pool.")
-    pods: Pods = Field(default_factory=Pods, description="What the steps' pods need from the cluster.")
-    retry: Retry = Field(default_factory=Retry, description="How often a step is tried again.")
-    cleanup: Cleanup = Field(default_factory=Cleanup, description="What is removed while the run goes on.")
+    dataset: Dataset
+    workspace: Workspace
+    loop: Loop
+    selection: Selection = Field(default_factory=Selection)
+    annotation: Annotation = Field(default_factory=Annotation)
+    training: Training = Field(default_factory=Training)
+    compression: Compression = Field(default_factory=Compression)
+    inference: Inference = Field(default_factory=Inference)
+    pods: Pods = Field(default_factory=Pods)
+    retry: Retry = Field(default_factory=Retry)
+    cleanup: Cleanup = Field(default_factory=Cleanup)

@@ -45,12 +45,12 @@ class StopReason(StrEnum):
 class Condition(TolerantModel):
     """A condition as metav1 defines it."""
 
-    type: Annotated[str, Field(max_length=316)]
-    status: Literal["True", "False", "Unknown"]
-    reason: Annotated[str, Field(max_length=1024)]
-    message: Annotated[str, Field(max_length=32768)] = ""
-    last_transition_time: Time
-    observed_generation: int | None = None
+    type: Annotated[str, Field(max_length=316)] = Field(description="Ready, Reconciling, Stalled or Suspended.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    reason: Annotated[str, Field(max_length=1024)] = Field(description="One CamelCase word.")
+    message: Annotated[str, Field(max_length=32768)] = Field(default="", description="What is meant, in a sentence.")
+    last_transition_time: Time = Field(description="When status last changed.")
+    observed_generation: int | None = Field(default=None, description="Generation of the spec it was judged on.")
 
 
 class Progress(TolerantModel):
@@ -107,9 +107,9 @@ class StepStatus(TolerantModel):
 class EndingJob(TolerantModel):
     """A Job that is being ended. Nothing is begun until it is gone, or known to be on a lost node."""
 
-    name: str
-    uid: str
-    since: Time
+    name: str = Field(description="Name of the Job.")
+    uid: str = Field(description="uid of the Job.")
+    since: Time = Field(description="When its end was asked for.")
 
 
 class LabelsStatus(TolerantModel):
@@ -135,16 +135,16 @@ class PoolStatus(TolerantModel):
 class BestStatus(TolerantModel):
     """The best model so far."""
 
-    cycle: int
-    metric: str
-    value: float
+    cycle: int = Field(description="Cycle it was trained in.")
+    metric: str = Field(description="Metric it was judged by, on the sealed test set.")
+    value: float = Field(description="Value of the metric.")
     model: str = Field(description="Where it is.")
 
 
 class CycleStatus(TolerantModel):
     """One cycle that is done or under way."""
 
-    cycle: int
+    cycle: int = Field(description="Number of the cycle, from 0.")
     images: int = Field(default=0, description="Labelled images this cycle's model was trained on.")
     boxes: int = Field(default=0, description="Boxes on them.")
     new_images: int = Field(default=0, description="Images labelled in this cycle.")
@@ -156,16 +156,16 @@ class CycleStatus(TolerantModel):
     results: dict[str, str] = Field(
         default_factory=dict, description="Step -> digest of its result, for reuse and provenance."
     )
-    started_at: Time | None = None
-    finished_at: Time | None = None
+    started_at: Time | None = Field(default=None, description="When the cycle was begun.")
+    finished_at: Time | None = Field(default=None, description="When its last step was done.")
 
 
 class StopStatus(TolerantModel):
     """Which rule ended the run, and the figures it was judged by."""
 
-    reason: StopReason
-    message: str = ""
-    at: Time | None = None
+    reason: StopReason = Field(description="The rule.")
+    message: str = Field(default="", description="The figures.")
+    at: Time | None = Field(default=None, description="When it was judged.")
 
 
 class CostStatus(TolerantModel):
@@ -186,7 +186,7 @@ class RunStatus(TolerantModel):
     started_at: Time | None = Field(
         default=None, description="When the run left Pending; meaning-bearing fields are immutable since."
     )
-    finished_at: Time | None = None
+    finished_at: Time | None = Field(default=None, description="When the run succeeded or failed.")
     cycle: int = Field(default=0, description="Cycle under way, from 0.")
     cycles_done: int = Field(default=0, description="Cycles completed.")
     cycles_summary: str = Field(default="", description="Done/planned, for the column.")
