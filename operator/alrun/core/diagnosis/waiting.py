@@ -262,7 +262,7 @@ _CONTAINER_WAITS: Mapping[str, Callable[[ContainerView], _Found]] = MappingProxy
 _SCHEDULER_SAYS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"no nodes available|\b0/0 nodes"), "The cluster has no node that takes pods: add one."),
     (
-        re.compile(r"Insufficient (?P<what>[\w.-]+/[\w./-]+)"),
+        re.compile(r"Insufficient (?P<what>[\w.-]+/[\w.-]*\w)"),
         "No node has enough free {what}: wait for one, add one, or lower {pods}.gpus; "
         "if no node offers it at all, correct {pods}.gpuResource or install its device plugin.",
     ),
