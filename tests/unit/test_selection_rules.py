@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alrun.api.spec import Batch, Preset
-from alrun.learn.selection.herding import herding
+from alrun.learn.selection.herding import _percent, herding
 from alrun.learn.selection.pool import Frontier, Pool, SelectionError, batch_count, shuffled, space
 from alrun.learn.selection.rules import Rule, needs, pick, rule_for
 
@@ -104,6 +104,13 @@ def test_herding_serves_the_crowd_first_and_k_centre_the_outlier():
     assert first.why == "stands for 61.4% of the pool that no chosen image is like; the nearest is at 1.56"
     assert 120 in indices(pick(Rule.K_CENTRE, clusters(chosen=0), Batch(count=2)))
     assert 120 not in indices(pick(Rule.HERDING, clusters(chosen=0), Batch(count=5)))
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(1.0, "100.0%"), (0.614, "61.4%"), (0.001, "0.1%"), (0.00012, "0.012%"), (1e-6, "next to nothing")]
+)
+def test_shares_keep_their_digits_in_large_pools(share, text):
+    assert _percent(share) == text
 
 
 def test_herding_on_a_sample_of_the_pool_serves_the_same_crowds():

@@ -71,8 +71,14 @@ def herding(
         frontier.take(index)
         coverage.add(np.array([index]))
         fresh[:] = False
-        why = f"stands for {share:.1%} of the pool that no chosen image is like"
+        why = f"stands for {_percent(share)} of the pool that no chosen image is like"
         yield Pick(index, float(share), why if nearest is None else f"{why}; the nearest is at {nearest:.2f}")
+
+
+def _percent(share: float) -> str:
+    if share < 1e-5:
+        return "next to nothing"
+    return f"{share:.1%}" if share >= 0.001 else f"{100 * share:.2g}%"
 
 
 class _Coverage:
