@@ -54,8 +54,17 @@ DELETE_BATCH = 1000  # S3's limit
 
 _THROTTLED = frozenset({"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "429"})
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+# XAdminUserNotFound: versitygw, for an access key that it does not know
 _BAD_KEYS = frozenset(
-    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "TokenRefreshRequired", "AuthFailure"}
+    {
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "InvalidToken",
+        "ExpiredToken",
+        "TokenRefreshRequired",
+        "AuthFailure",
+        "XAdminUserNotFound",
+    }
 )
 _AWAY = (
     botocore.exceptions.HTTPClientError,
