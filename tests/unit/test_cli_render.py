@@ -141,9 +141,9 @@ def test_verdict_of_failure() -> None:
 def test_list_has_the_columns_of_kubectl() -> None:
     entry = run(cyclesSummary="2/5", progressSummary="train 62%", labelsSummary="300/500", metricSummary="0.580", why="")
     assert table_text(list_rows([entry], AT, with_namespace=True)).splitlines() == [
-        "NAMESPACE  NAME    PHASE     CYCLE  PROGRESS   LABELS   METRIC  WHY  AGE",
+        "NAMESPACE  NAME    PHASE     CYCLE  STEP       LABELS   METRIC  WHY  AGE",
         "orchard    apples  Training  2/5    train 62%  300/500  0.580        1h30m",
     ]
     assert list_rows([], AT, with_namespace=False) == [
-        ["NAME", "PHASE", "CYCLE", "PROGRESS", "LABELS", "METRIC", "WHY", "AGE"]
+        ["NAME", "PHASE", "CYCLE", "STEP", "LABELS", "METRIC", "WHY", "AGE"]
     ]

@@ -165,7 +165,7 @@ def verdict(run: RunView) -> list[str]:
 
 def list_rows(runs: Sequence[RunView], now: datetime, *, with_namespace: bool) -> Rows:
     """The columns of `kubectl get alr`."""
-    head = ["NAME", "PHASE", "CYCLE", "PROGRESS", "LABELS", "METRIC", "WHY", "AGE"]
+    head = ["NAME", "PHASE", "CYCLE", "STEP", "LABELS", "METRIC", "WHY", "AGE"]
     rows = [["NAMESPACE", *head] if with_namespace else head]
     for run in runs:
         status = run.status
