@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 
+import kubernetes.client
 import pytest
 import yaml
 from hypothesis import given
@@ -127,6 +128,38 @@ def test_deleting_a_run_needs_no_right_to_its_finalizers():
 def test_shards_are_pods_of_an_indexed_job(images, completions, parallelism):
     spec = job_of(FULL, StepName.INFER, {**DONE, "pool": {"images": images}})["spec"]
     assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", completions, parallelism)
+
+
+def strangers(value, type_name, path="job"):
+    """Fields of a manifest that Kubernetes does not know; by the models of its Python client."""
+    if type_name.lower().startswith("list["):
+        return [found for n, item in enumerate(value) for found in strangers(item, type_name[5:-1], f"{path}[{n}]")]
+    if type_name.lower().startswith("dict"):
+        return [] if isinstance(value, dict) else [path]
+    model = getattr(kubernetes.client, type_name, None)
+    if model is None:  # a plain value
+        return [path] if isinstance(value, dict | list) else []
+    fields = {name: model.openapi_types[attribute] for attribute, name in model.attribute_map.items()}
+    found = [f"{path}.{name}" for name in value if name not in fields]
+    for name in value.keys() & fields.keys():
+        found += strangers(value[name], fields[name], f"{path}.{name}")
+    return found
+
+
+@pytest.mark.parametrize("step", list(StepName))
+@pytest.mark.parametrize("spec", [MINIMAL, FULL], ids=["minimal", "full"])
+def test_kubernetes_knows_every_field(spec, step):
+    assert strangers(job_of(spec, step), "V1Job") == []
+
+
+def test_an_unknown_field_would_be_found():
+    job = job_of(MINIMAL)
+    pod_of(job)["containers"][0]["volumeMount"] = []
+    job["spec"]["podFailurePolicy"]["rules"][0]["onPodCondition"] = []
+    assert sorted(strangers(job, "V1Job")) == [
+        "job.spec.podFailurePolicy.rules[0].onPodCondition",
+        "job.spec.template.spec.containers[0].volumeMount",
+    ]
 
 
 # Credentials
