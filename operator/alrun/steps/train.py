@@ -148,7 +148,8 @@ def _train(
     latest: dict[str, float] = {}
 
     def report(epoch: Epoch) -> None:
-        line = {"epoch": round(epoch.passes, 3), "loss": epoch.loss, "learningRate": epoch.learning_rate, **_metrics(epoch)}
+        line = {"epoch": epoch.passes, "loss": epoch.loss, "learningRate": epoch.learning_rate, **_metrics(epoch)}
+        line = {name: float(f"{value:.4g}") for name, value in line.items()}
         history.append({"iteration": epoch.iteration, **line})
         latest.update(line)
         context.progress(epoch.iteration, settings.iterations, "iterations", **latest)

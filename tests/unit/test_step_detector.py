@@ -1,0 +1,385 @@
+"""The steps around the detector on a small workspace in a folder: train, evaluate, infer."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from alrun.api import paths
+from alrun.api.meta import PROGRESS_PREFIX
+from alrun.api.spec import EmbeddedTraining, InputSize, StartFrom
+from alrun.api.step import (
+    DatasetInput,
+    EvaluateParams,
+    InferParams,
+    RunRef,
+    StepInput,
+    StepName,
+    Store,
+    TrainParams,
+)
+from alrun.data import kitti
+from alrun.data.boxes import Box
+from alrun.data.folder import FolderStore
+from alrun.data.stores import FileNotFoundInStore
+from alrun.learn.detector.model import Model
+from alrun.learn.detector.predict import Detections
+from alrun.steps import evaluate, infer, train
+from alrun.steps.context import Context, StepError
+from alrun.steps.models import read_model
+from alrun.steps.pictures import Picture
+
+POOL = [f"site {number % 3}/é{number:02d}.png" for number in range(12)]
+POOL.sort()
+TEST = ["sealed/0.png", "sealed/1.png"]
+WIDTH, HEIGHT = 96, 128
+SQUARE = Box("square", 24.0, 32.0, 60.0, 80.0)
+INDEX = pa.schema([("image", pa.string()), ("group", pa.string())])
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A workspace as prepare and annotate leave it; call it for a step's context."""
+    images = FolderStore(tmp_path / "images", "pvc://data/images")
+    workspace = FolderStore(tmp_path / "workspace", "pvc://claim/run")
+    for number, image in enumerate(POOL + TEST):
+        pixels = np.full((HEIGHT, WIDTH, 3), 60 + 5 * number, np.uint8)
+        pixels[32:80, 24:60] = 220
+        sink = io.BytesIO()
+        Image.fromarray(pixels).save(sink, "PNG")
+        images.write(image, sink.getvalue())
+
+    def context(params, cycle=0, seed=3, shard=None) -> Context:
+        given = StepInput(
+            run=RunRef(namespace="ns", name="run", uid="u"),
+            cycle=cycle,
+            seed=seed,
+            dataset=DatasetInput(store=Store(uri="pvc://data")),
+            workspace=Store(uri="pvc://claim"),
+            params=params,
+        )
+        scratch = tmp_path / "scratch" / str(len(list(tmp_path.glob("scratch/*"))))
+        scratch.mkdir(parents=True)
+        return Context(given, images, images, workspace, shard, scratch, log=io.StringIO())
+
+    one = context(EvaluateParams())
+    workspace.write(paths.DATASET, json.dumps({"classes": ["disc", "square"]}).encode())
+    index(one, POOL, paths.POOL_INDEX)
+    index(one, TEST, paths.TEST_INDEX)
+    rows = [
+        {"image": image, "class": box.class_name, **{name: getattr(box, name) for name in TRUTH.names[2:]}}
+        for image, box in ((TEST[0], SQUARE), (TEST[1], SQUARE), (TEST[1], Box("disc", 0, 0, 9, 9, occluded=1)))
+    ]
+    one.write_table(paths.TEST_TRUTH, pa.Table.from_pylist(rows, TRUTH))
+    return context
+
+
+TRUTH = pa.schema(
+    [("image", pa.string()), ("class", pa.string())]
+    + [(name, pa.float64()) for name in ("x_min", "y_min", "x_max", "y_max", "truncated")]
+    + [("occluded", pa.int32())]
+)
+
+
+def index(context, images, path):
+    groups = [image.partition("/")[0] for image in images]
+    context.write_table(path, pa.table({"image": images, "group": groups}, INDEX))
+
+
+def annotate(context, images, boxes=(SQUARE,)):
+    cycle = context.input.cycle
+    context.write_table(paths.annotated(cycle), pa.table({"image": pa.array(images, pa.string())}))
+    for image in images:
+        context.workspace.write(f"{paths.labels(cycle)}/{image.removesuffix('.png')}.txt", kitti.format_boxes(boxes))
+
+
+def training(iterations=10, **values):
+    embedded = EmbeddedTraining(
+        iterations=iterations, batch_size=4, input=InputSize(width=64, height=64), **values.pop("embedded", {})
+    )
+    return TrainParams(embedded=embedded, **values)
+
+
+def progress(context):
+    lines = context.log.getvalue().splitlines()
+    return [json.loads(line.removeprefix(PROGRESS_PREFIX)) for line in lines if line.startswith(PROGRESS_PREFIX)]
+
+
+# train
+
+
+def test_train(world):
+    context = world(training(validation_fraction=0.3))
+    annotate(context, POOL)
+    result = train.run(context)
+
+    assert result.step is StepName.TRAIN
+    assert result.counts == {"images": 8, "valImages": 4, "boxes": 8}
+    assert result.model == "pvc://claim/run/cycles/000/train/model.npz"
+    assert result.input == context.input.digest()
+    assert list(result.metrics) == ["mAP50"]
+    model = Model.from_bytes(context.workspace.read(paths.model(0)))
+    assert (model.classes, model.width, model.height) == (("disc", "square"), 64, 64)
+    history = [json.loads(line) for line in context.workspace.read(paths.history(0)).splitlines()]
+    assert [line["iteration"] for line in history] == list(range(1, 11))
+    assert list(history[0]) == ["iteration", "epoch", "loss", "learningRate"]
+    assert list(history[1]) == ["iteration", "epoch", "loss", "learningRate", "mAP50"]
+    assert history[1]["epoch"] == 1.0
+    assert max(line.get("mAP50", 0) for line in history) == pytest.approx(result.metrics["mAP50"], rel=1e-3)
+    last = progress(context)[-1]
+    assert (last["done"], last["total"], last["unit"]) == (10, 10, "iterations")
+    assert list(last["metrics"]) == ["epoch", "loss", "learningRate", "mAP50"]
+
+
+def test_a_training_tried_again_gives_the_same_bits(world):
+    annotate(world(training()), POOL[:6])
+    first, again = train.run(world(training())), train.run(world(training()))
+    assert first == again
+    assert train.run(world(training(), seed=4)).digest != first.digest
+
+
+def test_labels_of_all_cycles_are_learned_from(world):
+    annotate(world(training(), cycle=0), POOL[:2])
+    annotate(world(training(), cycle=1), POOL[2:3], boxes=())
+    result = train.run(world(training(), cycle=1))
+    assert result.counts == {"images": 3, "valImages": 0, "boxes": 2}
+    assert result.metrics == {}
+    assert result.message == (
+        "learned from 3 images; too few images, or groups, to hold any back, so the weights of the last iteration are kept"
+    )
+
+
+def test_a_training_begins_with_the_previous_model(world):
+    annotate(world(training()), POOL[:2])
+    annotate(world(training(), cycle=1), POOL[2:3])
+    warm = training(start_from=StartFrom.PREVIOUS_MODEL)
+    first = train.run(world(warm))  # nothing before the first cycle
+    assert first.digest == train.run(world(training())).digest
+    context = world(warm, cycle=1)
+    assert train.starting_model(context, warm, ("disc", "square")).id == read_model(context, 0).id
+    assert train.run(context).digest != train.run(world(training(), cycle=1)).digest
+    with pytest.raises(StepError, match="model of cycle 0 is for disc, square, and the run is for disc, gear") as caught:
+        train.starting_model(context, warm, ("disc", "gear"))
+    assert caught.value.reason == "ClassesChanged"
+
+
+def test_a_learning_rate_that_is_too_high_is_said(world):
+    annotate(world(training()), POOL[:2])
+    params = training()
+    # the schema allows no rate that runs away on so small a set; what matters is who hears of it
+    embedded = params.embedded.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(StepError, match="cycle 0: the loss is not finite at iteration") as caught:
+        train.run(world(params.model_copy(update={"embedded": embedded})))
+    assert (caught.value.reason, caught.value.retryable) == ("LossNotFinite", False)
+    assert caught.value.remedy == "lower training.embedded.learningRate"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"gear 0 0 0 1 1 5 5 0 0 0 0 0 0 0\n", "has the unknown class 'gear'; the classes are disc, square"),
+        (b"disc 0 0\n", "line 1: 3 columns instead of 15"),
+    ],
+)
+def test_labels_that_cannot_be_used(world, content, message):
+    context = world(training())
+    annotate(context, POOL[:2])
+    context.workspace.write(f"{paths.labels(0)}/{POOL[1].removesuffix('.png')}.txt", content)
+    with pytest.raises(StepError, match=message) as caught:
+        train.run(context)
+    assert caught.value.reason == "LabelUnusable"
+
+
+def test_a_label_file_that_is_gone(world):
+    context = world(training())
+    annotate(context, POOL[:2])
+    context.workspace.delete([f"{paths.labels(0)}/{POOL[1].removesuffix('.png')}.txt"])
+    with pytest.raises(FileNotFoundInStore, match=r"labels/.*\.txt does not exist"):
+        train.run(context)
+
+
+def test_nothing_labelled(world):
+    context = world(training())
+    annotate(context, [])
+    with pytest.raises(StepError) as caught:
+        train.run(context)
+    assert caught.value.reason == "NothingLabelled"
+
+
+def test_validation_images_are_whole_groups():
+    groups = {f"{group}{number}": group for group in "abcdefgh" for number in range(3)}
+    drawn = train.validation_images(groups, 0.25, seed=1)
+    assert len(drawn) == 6
+    assert {groups[image] for image in drawn}.isdisjoint(groups[image] for image in set(groups) - drawn)
+    assert drawn == train.validation_images(dict(reversed(groups.items())), 0.25, seed=1)
+    assert any(drawn != train.validation_images(groups, 0.25, seed) for seed in range(5))
+
+
+def test_validation_images_are_not_drawn_from_too_few():
+    assert train.validation_images({"a": "a", "b": "b", "c": "c"}, 0.3, 0) == set()
+    assert len(train.validation_images({image: image for image in "abcd"}, 0.01, 0)) == 1
+    assert train.validation_images(dict.fromkeys("abcdef", "one"), 0.3, 0) == set()
+
+
+# evaluate
+
+
+@pytest.fixture
+def model(world):
+    """A world with a model, and that model."""
+    fresh = Model.fresh(("disc", "square"), 64, 64, 1)
+    world(EvaluateParams()).workspace.write(paths.model(0), fresh.to_bytes())
+    return fresh
+
+
+def finds(monkeypatch, module, *detections):
+    """Let the detector answer with these, image by image: rows of (class, score, box in pixels of the input)."""
+
+    class Answers:
+        def __init__(self, model):
+            pass
+
+        def __call__(self, images):
+            for number, (image, rows) in enumerate(zip(images, detections, strict=True)):
+                assert image.shape == (64, 64, 3)
+                yield Detections(
+                    np.array([row[2] for row in rows], np.float32).reshape(-1, 4),
+                    np.array([row[0] for row in rows], np.int64),
+                    np.array([row[1] for row in rows], np.float32),
+                    np.full(192, number, np.float32),
+                )
+
+    monkeypatch.setattr(module, "Predictor", Answers)
+
+
+EXACT = (16.0, 16.0, 40.0, 40.0)  # SQUARE at 64x64
+
+
+def test_evaluate(world, model, monkeypatch):
+    finds(monkeypatch, evaluate, [(1, 0.75, EXACT)], [(0, 0.5, (0, 0, 6, 4.5)), (1, 0.25, (0, 0, 9, 9))])
+    context = world(EvaluateParams())
+    result = evaluate.run(context)
+    # squares: one of two found, and a wrong one below; discs: only a difficult one, which is 0 for TAO
+    assert result.metrics["AP50/square"] == 0.5
+    assert result.metrics["AP50/disc"] == 0.0
+    assert result.metrics["mAP50"] == 0.25
+    assert result.metrics["mAP50Sample"] == round(6 / 11 / 2, 6)
+    assert result.metrics["mAP"] == result.metrics["mAP75"] == pytest.approx(51 / 101, abs=1e-6)  # COCO leaves discs out
+    assert result.counts == {"images": 2, "boxes": 3}
+    assert result.message == "mAP50 0.250 on 2 test images with 3 boxes"
+    page = json.loads(context.workspace.read(paths.evaluation(0)))
+    assert page["metrics"] == result.metrics
+    assert (page["cycle"], page["model"], page["images"], page["boxes"]) == (0, model.id, 2, 3)
+    assert page["classes"]["square"] == {
+        "AP50": 0.5,
+        "AP50Sample": round(6 / 11, 6),
+        "objects": 2,
+        "detections": 2,
+        "curve": {"score": [0.75, 0.25], "precision": [1.0, 0.5], "recall": [0.5, 0.5]},
+    }
+    assert page["classes"]["disc"]["objects"] == page["classes"]["disc"]["detections"] == 0
+    assert progress(context)[-1]["done"] == 2
+
+
+def test_evaluate_with_the_real_detector(world, model):
+    first, again = evaluate.run(world(EvaluateParams())), evaluate.run(world(EvaluateParams()))
+    assert first == again
+    assert set(first.metrics) == {"mAP50", "mAP50Sample", "mAP", "mAP75", "AP50/disc", "AP50/square"}
+
+
+def test_evaluate_a_damaged_model(world, model):
+    context = world(EvaluateParams())
+    context.workspace.write(paths.model(0), model.to_bytes()[:500])
+    with pytest.raises(StepError, match=r"pvc://claim/run/cycles/000/train/model\.npz: the file is no model") as caught:
+        evaluate.run(context)
+    assert (caught.value.reason, caught.value.remedy) == ("ModelUnusable", "retry the run from cycle 0, step train")
+
+
+def test_evaluate_on_other_classes(world):
+    context = world(EvaluateParams())
+    context.workspace.write(paths.model(0), Model.fresh(("gear",), 64, 64, 1).to_bytes())
+    with pytest.raises(StepError, match="the test set has the class 'square', and the model of cycle 0 is for gear"):
+        evaluate.run(context)
+
+
+def test_evaluate_on_nothing(world, model):
+    context = world(EvaluateParams())
+    index(context, [], paths.TEST_INDEX)
+    with pytest.raises(StepError) as caught:
+        evaluate.run(context)
+    assert caught.value.reason == "TestSetEmpty"
+
+
+# infer
+
+
+def test_infer_one_shard(world, model, monkeypatch):
+    finds(monkeypatch, infer, [(1, 0.75, EXACT), (0, 0.05, (0, 0, 1, 1)), (0, 0.049, (0, 0, 9, 9))], [], *[[]] * 3)
+    context = world(InferParams(images_per_shard=5, shards=3), shard=1)
+    result = infer.run(context)
+    assert result.counts == {"images": 5, "boxes": 2}
+    assert result.message == "2 boxes in 5 images"
+    files = {entry.path for entry in context.workspace.list(paths.inference_labels(0))}
+    assert files == {f"{paths.inference_labels(0)}/{image.removesuffix('.png')}.txt" for image in POOL[5:10]}
+    first, second = (
+        context.workspace.read(f"{paths.inference_labels(0)}/{image.removesuffix('.png')}.txt") for image in POOL[5:7]
+    )
+    assert first.decode().splitlines() == [
+        "square 0.0 0 0.0 24.0 32.0 60.0 80.0 0.0 0.0 0.0 0.0 0.0 0.0 0.0 0.75",
+        "disc 0.0 0 0.0 0.0 0.0 1.5 2.0 0.0 0.0 0.0 0.0 0.0 0.0 0.0 0.05",
+    ]
+    assert second == b""
+    table = context.read_table(paths.inference_embeddings(0, 1))
+    assert table.schema.equals(infer.EMBEDDINGS)
+    assert table["image"].to_pylist() == POOL[5:10]
+    assert [vector[191] for vector in table["embedding"].to_pylist()] == [0, 1, 2, 3, 4]
+    assert set(table["model"].to_pylist()) == {model.id}
+    assert progress(context)[-1]["done"] == 5
+
+
+@pytest.mark.parametrize(("shard", "expected"), [(0, POOL[:5]), (2, POOL[10:]), (3, [])])
+def test_shards_cover_the_pool(world, shard, expected):
+    assert infer.shard_images(world(InferParams(images_per_shard=5, shards=4)), shard, 5) == expected
+
+
+def test_infer_with_the_real_detector(world, model):
+    params = InferParams(images_per_shard=100, score_threshold=0.0)
+    first = infer.run(world(params, shard=0))
+    assert first.counts["images"] == 12
+    assert first == infer.run(world(params, shard=0))
+    context = world(params, shard=0)
+    one, other, *_ = context.read_table(paths.inference_embeddings(0, 0))["embedding"].to_pylist()
+    assert one != other
+
+
+def test_infer_meets_an_image_damaged_since(world, model):
+    context = world(InferParams(), shard=0)
+    context.images.write(POOL[3], context.images.read(POOL[3])[:100])
+    with pytest.raises(StepError, match=r"pvc://data/images/site 0/é09\.png was readable when") as caught:
+        infer.run(context)
+    assert caught.value.reason == "ImageDamaged"
+    assert not context.workspace.exists(paths.inference_embeddings(0, 0))
+
+
+def test_infer_meets_an_image_gone_since(world, model):
+    context = world(InferParams(), shard=0)
+    context.images.delete([POOL[3]])
+    with pytest.raises(FileNotFoundInStore, match=r"pvc://data/images/site 0/é09\.png does not exist"):
+        infer.run(context)
+
+
+def test_predicted_boxes_are_rounded():
+    found = Detections(
+        np.array([[1 / 3, 2 / 3, 10, 20]], np.float32),
+        np.array([0]),
+        np.array([1 / 3], np.float32),
+        np.zeros(192, np.float32),
+    )
+    picture = Picture("x.png", np.zeros((64, 64, 3), np.uint8), 2.0, 1.0)
+    assert infer.labels_of(picture, found, ("disc",), 0.3) == [Box("disc", 0.67, 0.67, 20.0, 20.0, score=0.333333)]
+    assert infer.labels_of(picture, found, ("disc",), 0.34) == []
