@@ -6,6 +6,7 @@ of making another.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections import OrderedDict
@@ -23,6 +24,8 @@ from .resources import EVENTS
 
 logger = logging.getLogger(__name__)
 
+BACKLOG = 1000
+"""Events waiting to be written; more are dropped."""
 BURST = 25
 REFILL = 10.0
 """Seconds for one more Event on the same run, once the burst is used."""
@@ -37,7 +40,7 @@ class _Bucket:
 
 
 class Recorder:
-    """Writes Events; drops those of a run that speaks too often, and says so once in the log."""
+    """Writes Events one after the other, behind the reconciles' back; drops those of a run that speaks too often."""
 
     def __init__(self, api: Api, instance: str, *, clock: Callable[[], float], now: Callable[[], datetime]) -> None:
         """Report as `instance`, the pod's name; `clock` is monotonic seconds, `now` the time of day."""
@@ -46,23 +49,39 @@ class Recorder:
         self._clock = clock
         self._now = now
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._backlog: asyncio.Queue[tuple[Run, Event]] = asyncio.Queue(BACKLOG)
         self.dropped = 0
 
-    async def record(self, run: Run, event: Event) -> None:
-        """Tell one Event. Never raises an `ApiError`: an Event is no state, and nothing waits for it."""
-        if not self._allowed(run.uid):
+    def tell(self, run: Run, event: Event) -> None:
+        """Have an Event written. Never waits and never fails: an Event is no state, and nothing depends on it."""
+        if self._allowed(run.uid) and not self._backlog.full():
+            self._backlog.put_nowait((run, event))
+        else:
             self.dropped += 1
             logger.debug("event on %s/%s dropped, too many: %s", run.namespace, run.name, event.reason)
-            return
+
+    async def run(self) -> None:
+        """Write what is told, for ever."""
+        while True:
+            run, event = await self._backlog.get()
+            try:
+                await self._write(run, event)
+            except ApiError as error:
+                logger.info("event on %s/%s not written: %s", run.namespace, run.name, error)
+            finally:
+                self._backlog.task_done()
+
+    async def flush(self) -> None:
+        """Wait until all that was told is written."""
+        await self._backlog.join()
+
+    async def _write(self, run: Run, event: Event) -> None:
         told = f"{run.uid}/{event.type}/{event.reason}/{event.message}"
         name = f"{run.name[:200]}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
         try:
-            try:
-                await self._api.call("POST", EVENTS.path(run.namespace), body=self._body(run, event, name))
-            except AlreadyExists:
-                await self._count_again(run.namespace, name)
-        except ApiError as error:
-            logger.info("event on %s/%s not written: %s", run.namespace, run.name, error)
+            await self._api.call("POST", EVENTS.path(run.namespace), body=self._body(run, event, name))
+        except AlreadyExists:
+            await self._count_again(run.namespace, name)
 
     def _allowed(self, uid: str) -> bool:
         bucket = self._buckets.pop(uid, None) or _Bucket(BURST, self._clock())

@@ -48,9 +48,13 @@ class JobCache:
         return tuple(sorted(views, key=lambda view: (view.created_at, view.name)))
 
     def put(self, obj: Object) -> JobView:
-        """Take in a Job that was made or read outside the watch; nothing is announced."""
+        """Take in a Job that was made or read outside the watch; nothing is announced.
+
+        What the watch has told already is kept: the answer to our own call may reach us after the news of what
+        became of the Job, and nothing would put that right again.
+        """
         entry = _entry(obj)
-        if entry.view.uid not in self._gone:
+        if entry.view.uid not in self._gone and entry.view.uid not in self._jobs:
             self._keep(entry)
         return entry.view
 

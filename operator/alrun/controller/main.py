@@ -7,10 +7,10 @@ Exit codes: 0 after SIGTERM or SIGINT; 1 when the Lease was lost or a part of th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
-import secrets
 import signal
 import sys
 import time
@@ -92,7 +92,7 @@ class Process:
                 client,
                 self.settings.lease_namespace,
                 self.settings.lease_name,
-                f"{self.settings.identity}_{secrets.token_hex(4)}",  # a restarted namesake is another contender
+                self.settings.identity,
                 clock=time.monotonic,
                 now=now,
             )
@@ -160,7 +160,7 @@ class Process:
         workers: set[asyncio.Task[Any]] = set()
         if synced.done():
             sweep = resync(client, where, period=settings.resync, known=metrics.keys, add=queue.add, gone=forget)
-            parts.add(self._begin(sweep, "resync"))
+            parts |= {self._begin(sweep, "resync"), self._begin(recorder.run(), "events")}
             workers = {self._begin(work(queue, reconciler, metrics), f"worker {i}") for i in range(settings.workers)}
             loop = asyncio.get_running_loop()
             kopf_task = self._begin(source.run(_Others(self.tasks), functools.partial(self._handle_signals, loop)), "kopf")
@@ -173,6 +173,8 @@ class Process:
         if workers and lease.held:  # a reconcile may be cut off anywhere, but then its Events are lost
             queue.close()
             await asyncio.wait(workers, timeout=FINISH_WITHIN)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(recorder.flush(), timeout=1.0)
         await self._end(workers | (parts - {t for t in parts if t.get_name() == "kopf"}))
         await lease.release()
         source.stop()

@@ -45,8 +45,8 @@ _OUTCOMES = {
 class Teller(Protocol):
     """Tells Events; `cluster.events.Recorder`."""
 
-    async def record(self, run: Run, event: Event) -> None:
-        """Tell one Event; never raises an ApiError."""
+    def tell(self, run: Run, event: Event) -> None:
+        """Have one Event written, some time."""
         ...
 
 
@@ -130,7 +130,7 @@ class Reconciler:
             await self._tell_refusal(key, refused)
             return TRY_REFUSED_AGAIN
         for event in plan.events:
-            await self._events.record(run, event)
+            self._events.tell(run, event)
         if plan.status.phase in TERMINAL:
             self._observer.forget(run.uid)
         return plan.requeue_after
@@ -173,7 +173,7 @@ class Reconciler:
         changed = run.status.model_copy(update={"step": step, "why": waiting.reason, "message": waiting.message})
         stated = conditions(changed, run.generation, self._now())
         await self._write(key, run, changed.model_copy(update={"conditions": stated}))
-        await self._events.record(
+        self._events.tell(
             run, Event("Warning", Reason.STEP_WAITING, f"{waiting.reason}: {waiting.message} {waiting.remedy}")
         )
 
@@ -182,7 +182,7 @@ class Reconciler:
         status = invalid_spec(run.status, run.generation, message, self._now())
         await self._write(key, run, status.model_copy(update={"observed_generation": run.generation}))
         if not told:
-            await self._events.record(run, Event("Warning", Reason.INVALID_SPEC, message))
+            self._events.tell(run, Event("Warning", Reason.INVALID_SPEC, message))
 
     def _account(self, run: Run, plan: Plan) -> None:
         """Count the step that this plan ended. Called after the write, which only one of two racing plans survives."""

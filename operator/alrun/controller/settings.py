@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ class Settings:
         namespaces: ALRUN_NAMESPACES, separated by commas: where runs are served; empty: in the whole cluster.
         lease_namespace: ALRUN_LEASE_NAMESPACE: where the Lease is; without it, the pod's own namespace.
         lease_name: ALRUN_LEASE_NAME.
-        identity: POD_NAME: who holds the Lease; without it, the host's name.
+        identity: POD_NAME: who holds the Lease. A pod's name is its own, and its container is never there twice, so
+            that one that was killed and started again may go on at once. Without it: the host and a random number.
         http_port: ALRUN_HTTP_PORT: of /healthz, /readyz and /metrics; 0: any free one.
         workers: ALRUN_WORKERS: runs reconciled at the same time.
         resync: ALRUN_RESYNC_SECONDS: mean seconds between two sweeps over all runs.
@@ -84,7 +86,7 @@ def read_settings(environ: Mapping[str, str] = os.environ, namespace_file: Path 
         ),
         lease_namespace=setting("ALRUN_LEASE_NAMESPACE", own_namespace, _label, "the name of the operator's namespace"),
         lease_name=setting("ALRUN_LEASE_NAME", "alrun", _label, "a name of at most 63 characters a-z, 0-9 and -"),
-        identity=environ.get("POD_NAME", "").strip() or socket.gethostname(),
+        identity=environ.get("POD_NAME", "").strip() or f"{socket.gethostname()}_{secrets.token_hex(4)}",
         http_port=setting("ALRUN_HTTP_PORT", "8080", _between(0, 65535), "a port from 0 to 65535"),
         workers=setting("ALRUN_WORKERS", "8", _between(1, 64), "a number from 1 to 64"),
         resync=setting("ALRUN_RESYNC_SECONDS", "450", _between(10, 3600), "seconds from 10 to 3600"),
