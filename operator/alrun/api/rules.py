@@ -210,7 +210,7 @@ def _unmapped(dataset: Mapping[str, Any]) -> list[str]:
     return sorted(set(dataset["classMapping"].values()) - set(dataset["classes"]))
 
 
-def _amount(quantity: str | int) -> Decimal:
+def amount(quantity: str | int) -> Decimal:
     """The number that a quantity of Kubernetes stands for."""
     if isinstance(quantity, int):
         return Decimal(quantity)
@@ -226,7 +226,7 @@ def _amount(quantity: str | int) -> Decimal:
 def _within_limits(resources: Mapping[str, Any]) -> bool:
     limits = resources.get("limits", {})
     return all(
-        _amount(value) <= _amount(limits[name]) for name, value in resources.get("requests", {}).items() if name in limits
+        amount(value) <= amount(limits[name]) for name, value in resources.get("requests", {}).items() if name in limits
     )
 
 
