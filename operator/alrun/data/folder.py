@@ -46,8 +46,9 @@ class FolderStore(FileStore):
 
         A link to nothing is listed with size 0 and no etag, so that reading it says what is missing.
         """
-        folder = self._locate(prefix) if checked(prefix, self.uri) else self.root
         below = checked(prefix, self.uri)
+        folder = self.root / below
+        self._check_inside(folder, prefix)
         yield from self._walk(folder, f"{below}/" if below else "")
 
     def exists(self, path: str) -> bool:
@@ -86,8 +87,7 @@ class FolderStore(FileStore):
         for path in paths:
             with self._errors(path):
                 target = self._lexical(path)
-                if target.parent != self.root:
-                    self._locate(target.parent.relative_to(self.root).as_posix())
+                self._check_inside(target.parent, path)
                 target.unlink(missing_ok=True)
                 folder = target.parent
                 while folder != self.root and folder.is_relative_to(self.root):
@@ -140,14 +140,16 @@ class FolderStore(FileStore):
 
     def _locate(self, path: str) -> Path:
         target = self._lexical(path)
-        real = Path(os.path.realpath(target))
-        if not real.is_relative_to(self._boundary):
+        self._check_inside(target, path)
+        return target
+
+    def _check_inside(self, target: Path, path: str) -> None:
+        if not Path(os.path.realpath(target)).is_relative_to(self._boundary):
             raise StoreDenied(
                 "PathOutsideStore",
                 f"{path!r} in {self.uri} is a link that leads out of the volume",
                 "copy the file into the volume instead of linking to it",
             )
-        return target
 
     @contextmanager
     def _replacing(self, target: Path) -> Iterator[IO[bytes]]:
