@@ -160,6 +160,10 @@ UNSCHEDULABLE = [
         "node without it.",
     ),
     (
+        NODES + "1 node(s) had untolerated taint {a/b: c}, 2 node(s) had untolerated taint {a/b: d}.",
+        "The nodes have a taint (a/b): tolerate it with spec.pods.training.tolerations, or add a node without it.",
+    ),
+    (
         NODES + "3 node(s) were unschedulable.",
         "Nodes are cordoned: uncordon one with `kubectl uncordon`.",
     ),
@@ -728,11 +732,11 @@ FAILURES = [
         "The Job failed: pod apples-c0-train-1-x7k2p Novel something new",
     ),
     (
-        [ended(1, name="proxy")],
+        [ended(2, name="proxy")],  # the exit codes of others mean nothing to us
         Kind.FAILURE,
         "StepFailed",
         True,
-        "The step failed: pod apples-c0-train-1-x7k2p: container proxy, exit code 1",
+        "The step failed: pod apples-c0-train-1-x7k2p: container proxy, exit code 2",
     ),
 ]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import kubernetes.client
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from alrun.api import meta
@@ -451,6 +451,48 @@ def test_patches_that_cannot_be(operation, field, words):
 def test_a_patch_says_which_of_its_operations_failed_and_where_it_stands():
     operations = [{"op": "add", "path": "/spec/hostname", "value": "h"}, {"op": "remove", "path": "/spec/none"}]
     assert refused(with_pods(default={"patch": operations}))[0] == "spec.pods.default.patch[1]"
+
+
+POINTERS = st.lists(
+    st.sampled_from(
+        [
+            "containers",
+            "0",
+            "-",
+            "1",
+            "env",
+            "image",
+            "volumes",
+            "name",
+            "volumeMounts",
+            "args",
+            "x",
+            "~",
+            "",
+            "restartPolicy",
+            "securityContext",
+            "enableServiceLinks",
+        ]
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(
+    op=st.sampled_from(["add", "replace", "remove"]),
+    pointer=POINTERS,
+    value=st.sampled_from([None, 1, "x", [], {}, {"name": "step"}]),
+)
+def test_any_patch_is_applied_or_refused_and_never_takes_the_input_away(op, pointer, value):
+    assume(pointer != [""])  # the schema wants more than /spec/
+    try:
+        job = job_of(with_pods(training={"patch": [{"op": op, "path": "/spec/" + "/".join(pointer), "value": value}]}))
+    except EngineError:
+        return
+    plain = job_of(MINIMAL)
+    assert job["spec"]["template"]["metadata"] == plain["spec"]["template"]["metadata"]
+    assert pod_of(plain)["volumes"][0] in pod_of(job)["volumes"]
 
 
 def test_a_sidecar_and_more_volumes_may_be_added():

@@ -172,13 +172,17 @@ def _lost_pod(pod: PodView) -> tuple[Cause | None, str]:
 _SIGNALS: Mapping[int, str] = MappingProxyType(
     {4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 11: "SIGSEGV", 31: "SIGSYS"}
 )
+_OWN_CODES: Mapping[int, Cause] = MappingProxyType(
+    {ExitCode.INVALID: Cause.INVALID_INPUT, ExitCode.UNAVAILABLE: Cause.STORE_UNAVAILABLE}
+)
 _NOT_STARTED = frozenset({"ContainerCannotRun", "StartError", "CreateContainerError", "RunContainerError"})
 
 
 def _ended_container(pod: PodView, container: ContainerView) -> tuple[Cause, str]:
     """Why a container ended, by its exit code and what the runtime says."""
     code = container.exit_code or 0
-    who = "" if container.name == CONTAINER else f"container {container.name}, "
+    own = container.name == CONTAINER
+    who = "" if own else f"container {container.name}, "
     if container.terminated_reason == "OOMKilled":
         return Cause.OUT_OF_MEMORY, f"{who}OOMKilled"
     if container.terminated_reason in _NOT_STARTED or code in (126, 127):
@@ -189,5 +193,4 @@ def _ended_container(pod: PodView, container: ContainerView) -> tuple[Cause, str
         return (Cause.KILLED, f"{who}SIGKILL") if code == 137 else (Cause.TERMINATED, f"{who}SIGTERM")
     if code - 128 in _SIGNALS:
         return Cause.CRASHED, f"{who}{_SIGNALS[code - 128]}"
-    by_code = {ExitCode.INVALID: Cause.INVALID_INPUT, ExitCode.UNAVAILABLE: Cause.STORE_UNAVAILABLE}
-    return by_code.get(code, Cause.STEP_FAILED), f"{who}exit code {code}"
+    return (_OWN_CODES.get(code) if own else None) or Cause.STEP_FAILED, f"{who}exit code {code}"
