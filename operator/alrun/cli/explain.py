@@ -16,7 +16,7 @@ from alrun.api.status import Failure, Phase, StepStatus
 from .access import EventLine, connect
 from .errors import CliError
 from .options import ContextOption, KubeconfigOption, NamespaceOption, Output, OutputOption, RunArgument
-from .render import short_duration, since, step_text, verdict
+from .render import legacy, short_duration, since, step_text
 from .view import RunView
 from .watch import now
 
@@ -233,8 +233,6 @@ def explain(
         value = explanation.to_json() | {"events": [asdict(event) for event in events[-EVENTS_SHOWN:]]}
         typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
         return
-    typer.echo(explanation_text(explanation, events, at))
-    if found.settled:
-        typer.echo("\n".join(verdict(found)[1:]))
+    typer.echo("\n".join([explanation_text(explanation, events, at), *(legacy(found) if found.settled else ())]))
     if refused:
         typer.echo(f"note: {refused}", err=True)

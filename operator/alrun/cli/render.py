@@ -136,21 +136,27 @@ def _cycle_time(cycle: CycleStatus) -> str:
 
 
 def verdict(run: RunView) -> list[str]:
-    """How the run ended and why, where the best model and the report are, and what it took."""
+    """How the run ended and why, and what it leaves."""
+    return [*outcome(run), *legacy(run)]
+
+
+def outcome(run: RunView) -> list[str]:
+    """How the run ended, why, and what to do about it."""
+    status = run.status
+    if status.phase is Phase.SUCCEEDED:
+        reason = f"{status.stop.reason}: {status.stop.message}" if status.stop else status.message
+        return [f"Succeeded: {reason}".rstrip(": ")]
+    if status.failure is None:
+        return [f"{status.phase}: {status.message}".rstrip(": ")]
+    place = f" in {status.failure.step}" if status.failure.step else ""
+    lines = [f"Failed{place}: {status.failure.reason}: {status.failure.message}".rstrip(": ")]
+    return [*lines, f"To do: {status.failure.remedy}"] if status.failure.remedy else lines
+
+
+def legacy(run: RunView) -> list[str]:
+    """Where the best model and the report are, and what the run took."""
     status = run.status
     lines = []
-    if status.phase is Phase.SUCCEEDED:
-        reason = f"{status.stop.reason}: {status.stop.message}".rstrip(": ") if status.stop else status.message
-        lines.append(f"Succeeded: {reason}".rstrip(": "))
-    elif status.phase is Phase.FAILED:
-        failure = status.failure
-        if failure:
-            place = f" in {failure.step}" if failure.step else ""
-            lines.append(f"Failed{place}: {failure.reason}: {failure.message}".rstrip(": "))
-            if failure.remedy:
-                lines.append(f"To do: {failure.remedy}")
-        else:
-            lines.append(f"Failed: {status.message}".rstrip(": "))
     if status.best:
         lines.append(f"Best model: {best_text(run)}: {status.best.model}")
     if "report" in status.artifacts:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from alrun.api.spec import Storage
 from alrun.api.step import Store
@@ -72,7 +73,13 @@ def report_place(run: RunView) -> Place:
             Exit.NEGATIVE,
         )
     workspace, dataset = run.spec.get("workspace") or {}, run.spec.get("dataset") or {}
-    return Place(uri, Storage.model_validate(workspace.get("storage") or dataset.get("storage") or {}))
+    try:
+        return Place(uri, Storage.model_validate(workspace.get("storage") or dataset.get("storage") or {}))
+    except ValidationError as error:
+        raise CliError(
+            f"the storage of run {run.ref} is not one this release of alrun can read ({error.error_count()} mistakes); "
+            "use the release that the cluster's operator has"
+        ) from error
 
 
 def copy_command(namespace: str, uri: str) -> str:
