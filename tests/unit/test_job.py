@@ -24,7 +24,6 @@ from alrun.core.plan import JobRequest
 from alrun.engines.engine import EngineError, Installation
 from alrun.engines.job import MAX_INPUT, build_job, run_label
 from alrun.engines.registry import ENGINES, engine_for
-from alrun.learn.runtime import ENVIRONMENT
 
 from .runs import DONE, FULL, MINIMAL, run_of
 
@@ -311,10 +310,6 @@ def test_only_the_detectors_steps_get_its_environment(step):
     env = env_of(job_of(MINIMAL, step))
     expected = {"GLIBC_TUNABLES"} if step in {StepName.TRAIN, StepName.EVALUATE, StepName.INFER} else set()
     assert set(env) - {"HOME", "PYTHONUNBUFFERED"} == expected
-
-
-def test_what_only_a_container_can_set_is_what_the_detector_wants():
-    assert env_of(job_of(MINIMAL))["GLIBC_TUNABLES"] == ENVIRONMENT["GLIBC_TUNABLES"]
 
 
 def test_installation_decides_image_and_pull_policy():
