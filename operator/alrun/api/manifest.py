@@ -1,7 +1,7 @@
 """Manifests as kubectl reads them, with the line of every field.
 
-YAML is read the way kubectl does: no dates, no numbers to the base 60, keys as strings. What kubectl or the API
-server would refuse or silently lose (a key given twice) is told.
+YAML is read the way kubectl does: `y` is true, 010 is 8, and there are no dates and no numbers to the base 60. What
+kubectl or the API server would refuse or silently lose (a key given twice) is told.
 """
 
 from __future__ import annotations
@@ -48,13 +48,14 @@ class _Loader(yaml.SafeLoader):
     """Scalars as Kubernetes' YAML reader takes them."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own declaration
+    bool_values = {**yaml.SafeLoader.bool_values, "y": True, "n": False}  # noqa: RUF012 - PyYAML's own declaration
 
 
 for _tag, _pattern, _first in (
-    ("bool", r"^(?:yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$", "yYnNtTfFoO"),
+    ("bool", r"^(?:y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$", "yYnNtTfFoO"),
     ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
-    ("float", r"^[-+]?(?:[0-9]+[.][0-9]*|[.][0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
+    ("int", r"^[-+]?(?:0b[01_]+|0[0-7_]*|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$", "-+0123456789"),
+    ("float", r"^[-+]?(?:[.][0-9_]+|[0-9][0-9_]*(?:[.][0-9_]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
     ("merge", r"^<<$", "<"),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
@@ -93,7 +94,9 @@ class _Builder:
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(child, (*path, index)) for index, child in enumerate(node.value)]
-        return self.loader.construct_object(node)
+        value = self.loader.construct_object(node)
+        # kubectl sends JSON, in which 5.0 and 5e0 are written 5.
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]

@@ -1,0 +1,413 @@
+"""`alrun validate`: every mistake at once, at its line, with what to do."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from alrun.api.spec import RunSpec
+from alrun.api.validate import Problem, validate
+from alrun.cli.app import run_app
+
+from ..contract.manifests import ONLY_OFFLINE, RIGHT, WRONG, Wrong, manifest
+
+EXAMPLES = Path(__file__).parents[2] / "manifests" / "examples"
+
+
+def _problems(changes: dict[str, Any]) -> list[Problem]:
+    return list(validate(json.dumps(manifest(changes))).problems)
+
+
+# -- The tables that the API server is asked about too -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", [*WRONG, *ONLY_OFFLINE], ids=lambda case: case.name)
+def test_a_wrong_manifest(case: Wrong) -> None:
+    (problem,) = [one for one in validate(json.dumps(manifest(case.changes))).problems if one.severity == "error"]
+    assert problem.field == case.field
+    assert case.message in str(problem)
+    assert problem.fix
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_manifest(name: str) -> None:
+    report = validate(json.dumps(manifest(RIGHT[name])))
+    assert (report.runs, [one for one in report.problems if one.severity == "error"]) == (1, [])
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_examples_are_right(path: Path) -> None:
+    report = validate(path.read_text())
+    assert (report.runs, report.problems) == (1, ())
+
+
+# -- All at once, with lines -------------------------------------------------------------------------------------------
+
+MANY = """\
+# a run with many mistakes
+apiVersion: activelearning.dev/v1alpha1
+kind: ActiveLearningRun
+metadata: {name: apples}
+spec:
+  dataset:
+    url: s3://orchard/apples
+    labels: {path: ../labels, format: kitti}
+  workspace: {uri: gs://orchard/out}
+  loop:
+    batch:
+      count: 0
+    initialBatch: {count: 3, fraction: 0.2}
+    labelBudget: {}
+    maxCycles: "5"
+  pods:
+    training:
+      tolerations:
+        - operator: Exists
+        - operator: Exists
+          value: yes please
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: not-ours}
+---
+apiVersion: activelearning.dev/v1
+kind: ActiveLearningRun
+spec: {}
+"""
+
+
+def test_every_mistake_is_found_at_its_line() -> None:
+    report = validate(MANY)
+    assert report.runs == 2
+    assert [(one.line, one.run, one.field) for one in report.problems] == [
+        (6, "apples", "spec.dataset.uri"),
+        (7, "apples", "spec.dataset.url"),
+        (8, "apples", "spec.dataset.labels.path"),
+        (8, "apples", "spec.dataset.labels.format"),
+        (9, "apples", "spec.workspace.uri"),
+        (12, "apples", "spec.loop.batch.count"),
+        (13, "apples", "spec.loop.initialBatch"),
+        (14, "apples", "spec.loop.labelBudget"),
+        (15, "apples", "spec.loop.maxCycles"),
+        (21, "apples", "spec.pods.training.tolerations[1].value"),
+        (27, "", "apiVersion"),
+        (27, "", "metadata"),
+        (29, "", "spec.dataset"),
+        (29, "", "spec.workspace"),
+        (29, "", "spec.loop"),
+    ]
+
+
+def test_a_problem_says_what_was_found_and_what_to_do() -> None:
+    (problem,) = _problems({"spec.loop.maxCycles": "5"})
+    assert str(problem) == 'spec.loop.maxCycles: must be a whole number, found "5"; write it without quotes'
+    (problem,) = _problems({"spec.dataset.labels": None})
+    assert str(problem) == (
+        "spec.dataset.labels: is missing; add it: Ground truth: used for the test set, and by annotation.engine GroundTruth"
+    )
+
+
+def test_what_is_found_is_cut_to_a_line() -> None:
+    (problem,) = _problems({"spec.dataset.groupBy": ["x" * 500]})
+    assert len(problem.found) == 78
+
+
+def test_items_of_a_list_are_looked_at() -> None:
+    text = "apiVersion: v1\nkind: List\nitems:\n- " + json.dumps(manifest({"spec.seed": -1})) + "\n- kind: Secret\n"
+    report = validate(text)
+    assert (report.runs, [(one.line, one.field) for one in report.problems]) == (1, [(4, "spec.seed")])
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "fix"),
+    [
+        ({"kind": "Activelearningrun"}, "kind", "write kind: ActiveLearningRun"),
+        ({"apiVersion": "activelearning.dev/v1"}, "apiVersion", "write apiVersion: activelearning.dev/v1alpha1"),
+        ({"apiVersion": "v1"}, "apiVersion", "write apiVersion: activelearning.dev/v1alpha1"),
+        ({"metadata": {}}, "metadata.name", "give the run a name"),
+        ({"metadata.labels": {"team": 7}}, "metadata.labels.team", 'write it in quotes: "7"'),
+        ({"metadata.namespace": "Orchard"}, "metadata.namespace", "rename it"),
+        (
+            {"spec.colour": "red"},
+            "spec.colour",
+            "delete it; the fields of spec are task, seed, suspend, dataset, workspace, ",
+        ),
+    ],
+)
+def test_the_head_is_looked_at(changes: dict[str, Any], field: str, fix: str) -> None:
+    (problem,) = _problems(changes)
+    assert problem.field == field
+    assert problem.fix.startswith(fix)
+
+
+def test_a_status_beside_the_spec_is_passed_over_as_by_the_api_server() -> None:
+    assert _problems({"status": {"phase": "Whatever"}}) == []
+
+
+def test_mistakes_in_one_place_do_not_hide_rules_in_another() -> None:
+    fields = {
+        one.field for one in _problems({"spec.seed": "x", "spec.loop.labelBudget": {}, "spec.dataset.classes": ["a", "a"]})
+    }
+    assert fields == {"spec.seed", "spec.loop.labelBudget", "spec.dataset.classes"}
+
+
+# -- YAML as kubectl reads it ------------------------------------------------------------------------------------------
+
+
+def _yaml(spec_lines: str) -> list[Problem]:
+    head = "apiVersion: activelearning.dev/v1alpha1\nkind: ActiveLearningRun\nmetadata: {name: apples}\nspec:\n"
+    body = "  workspace: {uri: s3://orchard/out}\n  loop: {labelBudget: {images: 500}}\n"
+    return list(validate(head + body + spec_lines).problems)
+
+
+DATASET = "  dataset: {uri: s3://orchard/apples, labels: {path: labels, format: KITTI}}\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "message"),
+    [
+        (DATASET + "  seed: 1\n  seed: 2\n", 9, "spec.seed: is given twice; delete one of the two"),
+        (DATASET + "  seed: [1\n", 9, "is no YAML: expected ',' or ']', but got '<stream end>'; correct the line"),
+        (DATASET + "\tseed: 1\n", 8, "is no YAML: found character '\\t' that cannot start any token; correct the line"),
+        (DATASET + "  seed: *nowhere\n", 8, "is no YAML: found undefined alias 'nowhere'; correct the line"),
+        (DATASET + "  ? [1, 2]\n  : 3\n", 8, "is no YAML: a key that is a list or a map; correct the line"),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_its_line(lines: str, line: int, message: str) -> None:
+    (problem,) = _yaml(lines)
+    assert (problem.line, str(problem)) == (line, message)
+
+
+def test_an_alias_that_grows_without_end_is_refused() -> None:
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+    for before, name in zip("abcde", "bcdef", strict=True):
+        bomb += f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+    (problem,) = validate(bomb).problems
+    assert problem.message == "is no YAML: more than 100000 values"
+
+
+def test_anchors_and_merges_are_followed() -> None:
+    lines = (
+        DATASET.replace("labels: {", "labels: &l {")
+        + "  pods:\n    default: &p {gpus: 1}\n    training: {<<: *p, deadline: 1h}\n"
+    )
+    assert _yaml(lines) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("2026-01-01", True),  # a text: kubectl knows no dates
+        ("1:30", True),  # a text: no numbers to the base 60
+        ("'on'", True),
+        ("on", False),  # true
+        ("0.5", False),
+        ("1e3", False),
+    ],
+)
+def test_scalars_are_what_kubectl_takes_them_for(text: str, right: bool) -> None:
+    problems = _yaml(DATASET.replace("labels, format", "labels, format") + f"  pods: {{training: {{image: {text}}}}}\n")
+    assert (problems == []) is right
+
+
+def test_numbers_are_what_kubectl_takes_them_for() -> None:
+    assert _yaml(DATASET + "  inference: {scoreThreshold: 1e-2}\n") == []
+    assert _yaml(DATASET + "  seed: 010\n") == []
+    assert _yaml(DATASET + "  seed: 5.0\n") == []
+    assert [one.field for one in _yaml(DATASET + "  seed: 1:30\n")] == ["spec.seed"]
+
+
+def test_a_document_that_is_no_object() -> None:
+    (problem,) = validate("- just\n- a list\n").problems
+    assert str(problem) == 'must be a map of fields, found ["just", "a list"]; write `field: value` lines'
+
+
+def test_empty_documents_are_nothing() -> None:
+    assert validate("---\n---\n# only words\n").problems == ()
+
+
+# -- Warnings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "message"),
+    [
+        (
+            {"spec.loop.labelBudget.images": 50},
+            "spec.loop.labelBudget.images",
+            "allows 50 images, and the first batch alone has 100: it will be cut short",
+        ),
+        (
+            {"spec.loop.maxCycles": 9, "spec.loop.initialBatch": {"count": 50}},
+            "spec.loop.labelBudget.images",
+            "allows 500 images, and 9 cycles ask for 850: it ends the run after 6",
+        ),
+        (
+            {"spec.loop.batch": {"fraction": 0.3}, "spec.loop.initialBatch": {"fraction": 0.1}, "spec.loop.maxCycles": 5},
+            "spec.loop.batch",
+            "of the pool, 130% would be labelled in 5 cycles: the pool ends the run earlier",
+        ),
+        (
+            {"spec.loop.stop.target": {"value": 0.995}},
+            "spec.loop.stop.target.value",
+            "is 0.995, which hardly any detector reaches",
+        ),
+        (
+            {"spec.loop.stop.plateau": {"cycles": 5}},
+            "spec.loop.stop.plateau.cycles",
+            "asks for 5 cycles without gain after the first, and the run has 5 in all",
+        ),
+        (
+            {"spec.dataset.groupBy": "[a-z]*"},
+            "spec.dataset.groupBy",
+            "matches the empty text, so that every image may fall into one group",
+        ),
+        (
+            {"spec.dataset.groupBy": "^([a-z]+_?)+x"},
+            "spec.dataset.groupBy",
+            "has an unbounded repeat within another, which can take very long on paths that nearly match",
+        ),
+        (
+            {"spec.pods.training": {"gpus": 1, "resources": {"limits": {"nvidia.com/gpu": 1}}}},
+            "spec.pods.training.resources.limits",
+            "asks for nvidia.com/gpu, which gpus: 1 asks for already",
+        ),
+    ],
+)
+def test_what_is_suspicious_is_a_warning(changes: dict[str, Any], field: str, message: str) -> None:
+    (problem,) = _problems(changes)
+    assert (problem.severity, problem.field, problem.message) == ("warning", field, message)
+    assert problem.fix
+
+
+@pytest.mark.parametrize("pattern", ["^(?P<group>[^_]+)_", "([a-z]+)-([0-9]+)", "(ab){2,5}c+", "[[a]x", "(?:a|b)+x"])
+def test_ordinary_groups_raise_no_doubt(pattern: str) -> None:
+    assert _problems({"spec.dataset.groupBy": pattern}) == []
+
+
+def test_a_budget_that_fits_exactly_raises_no_doubt() -> None:
+    assert _problems({"spec.loop.maxCycles": 5, "spec.loop.labelBudget": {"images": 500}}) == []
+
+
+# -- The check and the models agree ------------------------------------------------------------------------------------
+
+NAMES = st.sampled_from(["name", "count", "fraction", "value", "cycles", "path", "op", "images", "team"])
+TEXTS = st.sampled_from(["", "a", "1h", "0s", "s3://a-b/c", "KITTI", "Random", "8Gi", "../a", "mAP", "é_", "/spec/x"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 3000) | st.floats(-2, 3, allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=2),
+    max_leaves=4,
+)
+PLACES = st.sampled_from(sorted({case.field.partition("[")[0] for case in WRONG if case.field.startswith("spec.")}))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(PLACES, VALUES, min_size=1, max_size=2))
+def test_what_the_check_passes_the_models_read(changes: dict[str, Any]) -> None:
+    try:
+        wrong = manifest(changes)
+    except (AttributeError, TypeError, KeyError):
+        return  # one change took away what the other one changes
+    errors = [one for one in validate(json.dumps(wrong)).problems if one.severity == "error"]
+    try:
+        RunSpec.model_validate(_without_nulls(wrong["spec"]))
+    except ValidationError:
+        assert errors
+    # The other way round the check is stricter: the models know nothing of the rules.
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(child) for key, child in value.items() if child is not None}
+    return value
+
+
+# -- The command -------------------------------------------------------------------------------------------------------
+
+
+def _write(folder: Path, name: str, changes: dict[str, Any]) -> str:
+    path = folder / name
+    path.write_text(json.dumps(manifest(changes)))
+    return str(path)
+
+
+def test_right_files_end_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [_write(tmp_path, "a.yaml", {}), _write(tmp_path, "b.yaml", {"spec.seed": 7})]
+    assert run_app(["validate", *files]) == 0
+    assert capsys.readouterr().out == "2 runs: no mistakes\n"
+
+
+def test_warnings_are_told_and_end_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = _write(tmp_path, "a.yaml", {"spec.loop.stop.target": {"value": 1}})
+    assert run_app(["validate", file]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{file}:1: warning: spec.loop.stop.target.value: is 1, which hardly any detector reaches, found 1; "
+        "lower it, or delete target",
+        "1 run: 1 warning",
+    ]
+
+
+def test_mistakes_end_with_1_and_name_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    right, wrong = _write(tmp_path, "a.yaml", {}), tmp_path / "wrong.yaml"
+    wrong.write_text(MANY)
+    assert run_app(["validate", right, str(wrong)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith(f"{wrong}:7: error: spec.dataset.url: is no field")
+    assert lines[-1] == "3 runs: 15 errors"
+
+
+def test_json_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = _write(tmp_path, "a.yaml", {"spec.loop.maxCycles": 0})
+    assert run_app(["validate", file, "-o", "json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "files": [{"file": file, "runs": 1}],
+        "problems": [
+            {
+                "file": file,
+                "severity": "error",
+                "field": "spec.loop.maxCycles",
+                "message": "must be at least 1",
+                "fix": "raise it",
+                "found": "0",
+                "run": "apples",
+                "line": 1,
+            }
+        ],
+    }
+
+
+def test_the_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(MANY))
+    assert run_app(["validate", "-"]) == 1
+    assert capsys.readouterr().out.startswith("<stdin>:6: error: spec.dataset.uri: is missing")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read (No such file or directory); check the name and the rights"),
+        (b"caf\xe9: 1", "is no UTF-8 text (byte 3); save it as UTF-8"),
+        (b"kind: Secret\napiVersion: v1\n", "no ActiveLearningRun in it; check `kind` and `apiVersion`, or the file's name"),
+        (b"", "no ActiveLearningRun in it"),
+    ],
+)
+def test_files_that_cannot_be_judged_end_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, message: str
+) -> None:
+    file = tmp_path / "x.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    assert run_app(["validate", str(file)]) == 2
+    assert f"error: {file}: {message}" in capsys.readouterr().err
+
+
+def test_a_folder_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(["validate", str(tmp_path)]) == 2
+    assert f"{tmp_path}: is a folder; name the files, like {tmp_path}/*.yaml" in capsys.readouterr().err
