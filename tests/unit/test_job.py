@@ -258,14 +258,14 @@ def test_claims(dataset, workspace, volumes, mounts):
     ("settings", "expected"),
     [
         ({}, {"requests": {"cpu": "1", "memory": "1536Mi"}}),
-        ({"resources": {"requests": {"cpu": 3}}}, {"requests": {"cpu": 3, "memory": "1536Mi"}}),
+        ({"resources": {"requests": {"cpu": 3}}}, {"requests": {"cpu": "3", "memory": "1536Mi"}}),
         # A limit below the default request would be refused; the limit is the request then.
         ({"resources": {"limits": {"memory": "1Gi"}}}, {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}}),
         ({"gpus": 0}, {"requests": {"cpu": "1", "memory": "1536Mi"}}),
-        ({"gpus": 2}, {"requests": {"cpu": "1", "memory": "1536Mi"}, "limits": {"nvidia.com/gpu": 2}}),
+        ({"gpus": 2}, {"requests": {"cpu": "1", "memory": "1536Mi"}, "limits": {"nvidia.com/gpu": "2"}}),
         (
             {"gpus": 1, "gpuResource": "amd.com/gpu", "resources": {"limits": {"amd.com/gpu": "1"}}},
-            {"requests": {"cpu": "1", "memory": "1536Mi"}, "limits": {"amd.com/gpu": 1}},
+            {"requests": {"cpu": "1", "memory": "1536Mi"}, "limits": {"amd.com/gpu": "1"}},
         ),
         ({"gpuResource": "amd.com/gpu"}, {"requests": {"cpu": "1", "memory": "1536Mi"}}),
     ],

@@ -243,21 +243,21 @@ def _volumes(spec: RunSpec, settings: PodSettings) -> tuple[list[dict[str, Any]]
 
 def _resources(step: StepName, settings: PodSettings, workload: Workload) -> dict[str, Any]:
     """The user's resources; the engine's requests where the user names neither a request nor a limit."""
-    requests: dict[str, str | int] = dict(settings.resources.requests)
-    limits: dict[str, str | int] = dict(settings.resources.limits)
+    requests = {name: str(amount) for name, amount in settings.resources.requests.items()}
+    limits = {name: str(amount) for name, amount in settings.resources.limits.items()}
     for name, amount in workload.requests.items():
         if name not in requests and name not in limits:  # a limit alone is the request too
             requests[name] = amount
     if settings.gpus:
         gpu = settings.gpu_resource or GPU
         for kind, amounts in (("requests", requests), ("limits", limits)):
-            if str(amounts.get(gpu, settings.gpus)) != str(settings.gpus):
+            if amounts.get(gpu, str(settings.gpus)) != str(settings.gpus):
                 raise EngineError(
                     f"spec.pods.{SECTIONS[step]}.resources.{kind}[{gpu}]",
                     f"{amounts[gpu]} is asked for here and {settings.gpus} by gpus",
                     "Say it in gpus alone.",
                 )
-        limits[gpu] = settings.gpus
+        limits[gpu] = str(settings.gpus)
     return {name: amounts for name, amounts in (("requests", requests), ("limits", limits)) if amounts}
 
 
