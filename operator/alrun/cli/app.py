@@ -35,6 +35,7 @@ COMMANDS = {
     "resume": ("change:resume", "Go on with a suspended run, at the step that was ended."),
     "retry": ("change:retry", "Restart a run from a step."),
     "check": ("check:check", "Check a data set as the first step of a run would."),
+    "convert": ("convert:convert", "Convert folders of labels between formats."),
     "version": ("app:version", "Print the version of this program, and of the resource it speaks."),
 }
 """Name -> (module:function, what it does: the first sentence of the function's docstring)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from alrun.api.spec import LabelFormat
 
 from .errors import CliError
@@ -9,16 +11,25 @@ from .errors import CliError
 FORMAT_HELP = ", ".join(name.lower() for name in LabelFormat)
 
 
-def parse_format(text: str) -> LabelFormat:
-    """A label format, in any case; `darknet` is YOLO.
+def parse_name(text: str, names: Sequence[str]) -> str:
+    """The name of a format, typed in any case; `darknet` is `yolo`.
 
     Raises:
         CliError: there is no such format.
     """
-    name = "YOLO" if text.upper() == "DARKNET" else text.upper()
-    if name not in list(LabelFormat):
-        raise CliError(f"there is no format {text!r}; the formats are {FORMAT_HELP}")
-    return LabelFormat(name)
+    name = "yolo" if text.lower() == "darknet" else text.lower()
+    if name not in names:
+        raise CliError(f"there is no format {text!r}; the formats are {', '.join(names)}")
+    return name
+
+
+def parse_format(text: str) -> LabelFormat:
+    """The format of a data set's labels.
+
+    Raises:
+        CliError: there is no such format.
+    """
+    return LabelFormat(parse_name(text, [name.lower() for name in LabelFormat]).upper())
 
 
 def split_names(text: str | None) -> list[str] | None:
