@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -85,6 +86,15 @@ def decode(data: bytes) -> Decoded:
         raise
     except Exception as error:  # decoders raise whatever their parsers stumble over
         raise ImageRefused(Kind.UNREADABLE_IMAGE, _reason(error)) from error
+
+
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Width and height of an image file, from its head alone; None where it cannot be read."""
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            return image.size
+    except Exception:  # as in `decode`; whoever asks says what it means
+        return None
 
 
 def _decode(image: Image.Image) -> Decoded:

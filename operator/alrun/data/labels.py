@@ -17,6 +17,7 @@ from alrun.api.spec import LabelFormat
 
 from . import coco, kitti, voc, yolo
 from .boxes import Box
+from .images import is_image
 from .parallel import ordered_map
 from .parsed import Parsed
 from .problems import DROPPED, KEPT, LEFT_OUT, DatasetError, Kind, LabelProblem, Problem
@@ -51,6 +52,10 @@ class LabelSource(ABC):
     @abstractmethod
     def read(self, images: Iterable[Sized]) -> Iterator[tuple[Sized, Parsed | None]]:
         """Each image in the given order, with its labels; None where it has none."""
+
+    @abstractmethod
+    def stated(self) -> Iterator[Sized]:
+        """Images that the labels themselves name with a size, for when the images are not at hand."""
 
     @abstractmethod
     def unmatched(self, images: Collection[str]) -> list[Problem]:
@@ -108,6 +113,14 @@ class LabelFiles(LabelSource):
             parsed.malformed(error.message)
             return image, parsed
 
+    def stated(self) -> Iterator[Sized]:
+        """See `LabelSource.stated`; an image has the name of its label file, and the ending that the label states."""
+        for path in sorted(self._mirrored.values()):
+            parsed = self._parse(self._store.read(path), path, Sized(path, 0, 0))
+            if parsed.size is not None:
+                ending = parsed.image[len(stem(parsed.image)) :] if is_image(parsed.image) else ".jpg"
+                yield Sized(stem(path) + ending, *parsed.size)
+
     def unmatched(self, images: Collection[str]) -> list[Problem]:
         """See `LabelSource.unmatched`."""
         used = {self.path_of(image) for image in images}
@@ -143,6 +156,12 @@ class CocoLabels(LabelSource):
         for image in images:
             key = self._key(image.image)
             yield image, None if key is None else self._coco.images[key]
+
+    def stated(self) -> Iterator[Sized]:
+        """See `LabelSource.stated`."""
+        for key, parsed in self._coco.images.items():
+            if parsed.size is not None:
+                yield Sized(key, *parsed.size)
 
     def unmatched(self, images: Collection[str]) -> list[Problem]:
         """See `LabelSource.unmatched`."""

@@ -14,6 +14,7 @@ class Parsed:
 
     Attributes:
         boxes: finite boxes with an area, not yet clipped to the image.
+        image: name of the image as the file states it, where it does.
         size: width and height of the image as the file states them, where it does.
         problems: what was dropped, and why.
         is_readable: False when a part could not be understood: boxes may then be missing, and the file cannot be
@@ -21,6 +22,7 @@ class Parsed:
     """
 
     boxes: list[Box] = field(default_factory=list)
+    image: str = ""
     size: tuple[int, int] | None = None
     problems: list[LabelProblem] = field(default_factory=list)
     is_readable: bool = True

@@ -34,6 +34,8 @@ class Kind(StrEnum):
     OUTSIDE = "BoxOutsideImage"
     DEGENERATE = "BoxWithoutArea"
     NOT_FINITE = "BoxNotFinite"
+    ATTRIBUTE_LOST = "AttributeLost"
+    SCORE_ASSUMED = "ScoreAssumed"
     IGNORED_REGION = "IgnoredRegion"
     UNKNOWN_CLASS = "UnknownClass"
     UNUSED_MAPPING = "UnusedClassMapping"

@@ -36,8 +36,8 @@ def parse(data: bytes, name: str) -> Parsed:
         parsed.size = _size(root, name)
     except ValueError as error:
         parsed.problems.append(LabelProblem(Kind.SIZE_MISMATCH, str(error), KEPT))
-    stated = (root.findtext("filename") or "").strip()
-    if stated and _stem(stated) != _stem(name):
+    parsed.image = stated = (root.findtext("filename") or "").strip()
+    if stated and not _same_stem(stated, name):
         parsed.problems.append(LabelProblem(Kind.NAME_MISMATCH, f"{name}: <filename> says {stated!r}", KEPT))
     for position, item in enumerate(root.iter("object"), start=1):
         where = f"{name} object {position}"
@@ -85,11 +85,11 @@ def _size(root: ET.Element, name: str) -> tuple[int, int] | None:
     return (width, height) if width > 0 and height > 0 else None
 
 
-def _stem(path: str) -> str:
-    """The file's name without folders and a known ending; a dot elsewhere in the name belongs to it."""
-    base = path.replace("\\", "/").rsplit("/", 1)[-1]
-    head, dot, ending = base.rpartition(".")
-    return head if dot and head and ending.isalpha() and len(ending) <= 4 else base
+def _same_stem(stated: str, name: str) -> bool:
+    """Whether a `<filename>`, with or without folders and ending, means the image of this label file."""
+    image = stated.replace("\\", "/").rsplit("/", 1)[-1]
+    own = name.rsplit("/", 1)[-1].rpartition(".")[0]
+    return own in {image, image.rpartition(".")[0]}
 
 
 def format_boxes(boxes: Iterable[Box], filename: str, width: int, height: int) -> bytes:
