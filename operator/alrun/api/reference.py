@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import meta
@@ -32,19 +32,24 @@ INTRODUCTION = f"""<!-- Made by `python -m alrun.api.reference` from operator/al
 def reference() -> str:
     """The whole page."""
     properties = resource_schema()["properties"]
-    sections = _Sections()
-    body = [*sections.of("spec", properties["spec"]), *sections.of("status", properties["status"])]
+    parts = [(name, properties[name]) for name in ("spec", "status")]
+    draft = _Sections({})  # written once to learn where each block will be, since links also lead downwards
+    for name, node in parts:
+        list(draft.of(name, node))
+    sections = _Sections(draft.written)
+    body = [line for name, node in parts for line in sections.of(name, node)]
     return "\n".join([INTRODUCTION, *body, *_columns(), *_fixed()])
 
 
 class _Sections:
     """Writes a section for each block; blocks of the same shape share one."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: Mapping[str, str]) -> None:
         self.written: dict[str, str] = {}
+        self._places = places
 
     def of(self, path: str, node: Schema) -> Iterator[str]:
-        shape = json.dumps(node["properties"], default=repr)
+        shape = _shape(node)
         if shape in self.written:
             return
         self.written[shape] = path
@@ -59,18 +64,17 @@ class _Sections:
             kind = _type(child)
             if "properties" in block:
                 blocks.append((place, block))
-                target = self.written.get(json.dumps(block["properties"], default=repr), None)
-                kind = _link(kind, target or self._first(blocks, block))
+                kind = _link(kind, self._places.get(_shape(block), place))
             required = " (required)" if name in node.get("required", ()) else ""
             yield f"| `{name}`{required} | {kind} | {_default(child)} | {_meaning(child)} |"
         yield ""
         for place, block in blocks:
             yield from self.of(place, block)
 
-    @staticmethod
-    def _first(blocks: list[tuple[str, Schema]], block: Schema) -> str:
-        """Where a block's shape is, or will be, written."""
-        return next(place for place, other in blocks if other["properties"] == block["properties"])
+
+def _shape(node: Schema) -> str:
+    """The same for blocks of the same fields."""
+    return json.dumps(node["properties"], default=repr)
 
 
 def _link(text: str, path: str) -> str:
