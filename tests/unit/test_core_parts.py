@@ -48,7 +48,7 @@ class TestNames:
 
     def test_a_long_name_is_shortened_with_a_hash_of_the_whole(self) -> None:
         one, other = job_name("a" * 63, 12, "evaluate", 1), job_name("a" * 62 + "b", 12, "evaluate", 1)
-        assert (len(one), len(other)) == (63, 63)
+        assert (len(one), len(other)) == (57, 57)
         assert one != other
         assert one.endswith("-c12-evaluate-1")
 
@@ -59,7 +59,7 @@ class TestNames:
     @given(st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,200}[a-z0-9])?", fullmatch=True), st.integers(0, 9999), st.integers(1, 999))
     def test_every_name_is_a_dns_label(self, run: str, cycle: int, attempt: int) -> None:
         name = job_name(run, cycle, "annotate", attempt, 12)
-        assert len(name) <= 63
+        assert len(f"{name}-99999") <= 63
         assert all(c.isalnum() or c == "-" for c in name)
         assert name[0].isalnum()
         assert name[-1].isalnum()

@@ -130,12 +130,7 @@ class _Decision(Draft):
         elif step.job_uid is None:
             self.create_if_free()
         else:
-            failure = Failure(
-                reason="JobDeleted",
-                message=f"Job {step.job} was deleted while the step needed it",
-                remedy="Nothing is to be done: the step is tried again. To pause a run set spec.suspend.",
-            )
-            self._disrupted(step, None, failure)
+            self._job_failed(step, None)
 
     # A step whose Job lives
 
@@ -180,7 +175,11 @@ class _Decision(Draft):
         progress = self.observed.progress or step.progress
         if job.completions > 1:
             progress = Progress(done=job.succeeded_pods, total=job.completions, unit="shards")
-        stuck = why_waiting(job, self.observed.pods, self.observed.notices, self.now) if not job.ready else None
+        stuck = (
+            why_waiting(job, self.observed.pods, self.observed.notices, self.now, StepName(step.name))
+            if not job.ready
+            else None
+        )
         waiting = _since(stuck, step.waiting)
         running_at = step.running_at or since
         step = self.set_step(job_uid=job.uid, running_at=running_at, progress=progress, waiting=waiting)
@@ -196,7 +195,7 @@ class _Decision(Draft):
         self.requeue_in(POLL_RUNNING)
 
     def _waiting(self, step: StepStatus, job: JobView, settings: PodSettings, pods: list[PodView]) -> None:
-        waiting = why_waiting(job, pods, self.observed.notices, self.now)
+        waiting = why_waiting(job, pods, self.observed.notices, self.now, StepName(step.name))
         limit = settings.wait_deadline
         begun = step.attempt_started_at or self.now
         if limit is not None:
@@ -240,8 +239,9 @@ class _Decision(Draft):
 
     # A step whose Job has ended
 
-    def _job_failed(self, step: StepStatus, job: JobView) -> None:
-        diagnosis = why_failed(job, self.observed.pods, self.observed.log_tail)
+    def _job_failed(self, step: StepStatus, job: JobView | None) -> None:
+        """Judge a Job that failed, or that is gone without having finished."""
+        diagnosis = why_failed(job, self.observed.pods, self.observed.log_tail, StepName(step.name))
         failure = Failure(
             reason=diagnosis.reason,
             message=diagnosis.message,

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import hashlib
 
-MAX_NAME = 63
-"""Longest DNS label; pods take their host name from the Job's name."""
+MAX_NAME = 63 - len("-99999")
+"""A pod's host name is a DNS label (63 characters): the Job's name, and in an Indexed Job the index behind it."""
 
 
 def shorten(name: str, limit: int) -> str:
@@ -20,7 +20,7 @@ def shorten(name: str, limit: int) -> str:
 
 
 def job_name(run: str, cycle: int, step: str, attempt: int, retries: int = 0) -> str:
-    """`<run>-c<cycle>-<step>[-r<retries>]-<attempt>`, at most 63 characters, the run's part shortened."""
+    """`<run>-c<cycle>-<step>[-r<retries>]-<attempt>`, at most 57 characters, the run's part shortened."""
     again = f"-r{retries}" if retries else ""
     tail = f"-c{cycle}-{step}{again}-{attempt}"
     return shorten(run, MAX_NAME - len(tail)) + tail
