@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .boxes import Box
-from .parsed import Parsed, decoded_text, number
+from .parsed import Parsed, decoded_text, numbers
 from .problems import Kind, LabelProblem
 
 COLUMNS = 15
@@ -45,7 +45,7 @@ def _box(columns: list[str], where: str) -> Box:
     if len(columns) not in {COLUMNS, COLUMNS + 1}:
         hint = "; a class name may hold no white space" if len(columns) > COLUMNS else ""
         raise ValueError(f"{where}: {len(columns)} columns instead of {COLUMNS} (or {COLUMNS + 1} with a score){hint}")
-    values = [number(text, where) for text in columns[1:]]
+    values = numbers(columns[1:], where)
     truncated, occluded = values[0], values[1]
     x_min, y_min, x_max, y_max = values[3:7]
     return Box(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .boxes import Box
@@ -58,7 +59,13 @@ def number(text: str, where: str) -> float:
     Raises:
         ValueError: it is none; the message names the place.
     """
+    return numbers((text,), where)[0]
+
+
+def numbers(texts: Sequence[str], where: str) -> list[float]:
+    """Several numbers; see `number`."""
     try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{where}: {text!r} is not a number") from None
+        return list(map(float, texts))
+    except ValueError as error:
+        bad = str(error).partition(": ")[2]
+        raise ValueError(f"{where}: {bad} is not a number") from None

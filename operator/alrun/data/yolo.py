@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import yaml
 
 from .boxes import Box
-from .parsed import Parsed, decoded_text, number
+from .parsed import Parsed, decoded_text, number, numbers
 from .problems import Kind, LabelProblem
 
 SUFFIX = ".txt"
@@ -49,7 +49,7 @@ def _box(columns: list[str], where: str, classes: Sequence[str], width: int, hei
     index = number(columns[0], where)
     if not index.is_integer() or index < 0:
         raise ValueError(f"{where}: {columns[0]!r} is not a class number")
-    x, y, w, h = values = [number(text, where) for text in columns[1:5]]
+    x, y, w, h = values = numbers(columns[1:5], where)
     if any(abs(value) > _FAR for value in values if abs(value) != float("inf")):
         raise ValueError(f"{where}: {' '.join(columns[1:5])} are not shares of the image's sides (0 to 1)")
     if index >= len(classes):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -141,7 +140,8 @@ def sound(data: bytes, name: str, image: Sized, classes: Mapping[str, str]) -> C
             raise StepError("PredictionWithoutScore", f"{name}: a box of {box.class_name!r} {said}", _AGAIN)
         inside = box.clipped(image.width, image.height)
         if not inside.is_degenerate():
-            boxes.append(replace(inside, class_name=class_name, score=min(max(box.score, 0.0), 1.0)))
+            corners = (inside.x_min, inside.y_min, inside.x_max, inside.y_max)
+            boxes.append(Box(class_name, *corners, score=min(max(box.score, 0.0), 1.0)))
     return Converted(boxes, len(parsed.problems) + len(parsed.boxes) - len(boxes))
 
 
