@@ -11,7 +11,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -87,10 +86,9 @@ class ApiServer:
 
 
 @contextmanager
-def api_server(program: Path) -> Iterator[ApiServer]:
-    """Start it in a folder of its own; end it whatever happens, also when the tests are killed."""
+def api_server(program: Path, folder: Path) -> Iterator[ApiServer]:
+    """Start it with its state in an empty folder; end it whatever happens, also when the tests are killed."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="alrun-api-")))
         for name in ("etcd", "kube-apiserver", "kubectl"):
             (folder / name).symlink_to(program)
         token = secrets.token_hex(16)

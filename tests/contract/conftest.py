@@ -15,7 +15,7 @@ RUNS = f"/apis/{meta.API_VERSION}/namespaces/default/{meta.PLURAL}"
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[ApiServer]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """A real API server that knows our CRD."""
     program = binary()
     if program is None or not program.exists():
@@ -23,7 +23,7 @@ def server() -> Iterator[ApiServer]:
         if os.environ.get("ALRUN_REQUIRE_TOOLS") == "1":
             pytest.fail(message)
         pytest.skip(message)
-    with api_server(program) as running:
+    with api_server(program, tmp_path_factory.mktemp("api-server")) as running:
         made = running.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd())
         assert made.code == 201, made.body["message"]
         _wait_until_served(running)

@@ -277,6 +277,7 @@ WRONG: tuple[Wrong, ...] = (
         "must be a quantity of Kubernetes",
     ),
     Wrong("negative quantity", _pod(sharedMemory="-1Gi"), _pod_field("sharedMemory"), "must be a quantity of Kubernetes"),
+    Wrong("image with a space", _pod(image="my worker:1"), _pod_field("image"), "must be the name of an image"),
     Wrong(
         "bare resource",
         _pod(gpus=1, gpuResource="gpu"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from .api_server import Answer, ApiServer
 from .conftest import RUNS
 from .manifests import RIGHT, manifest
 
+CRD_FILE = Path(__file__).parents[2] / "crds" / "activelearningruns.yaml"
 _numbers = itertools.count()
 STARTED = {"phase": "Preparing", "startedAt": "2026-01-01T00:00:00Z"}
 
@@ -43,6 +45,11 @@ def _apply_status(server: ApiServer, name: str, status: dict[str, Any]) -> Answe
     body = {"apiVersion": meta.API_VERSION, "kind": meta.KIND, "metadata": {"name": name}, "status": status}
     path = f"{RUNS}/{name}/status?fieldManager={meta.FIELD_MANAGER}&force=true&fieldValidation=Strict"
     return server.request("PATCH", path, body, "application/apply-patch+yaml")
+
+
+def test_the_committed_crd_can_be_applied_by_the_client(server: ApiServer) -> None:
+    done = server.kubectl("apply", "-f", str(CRD_FILE))
+    assert (done.returncode, "configured" in done.stdout) == (0, True), done.stderr
 
 
 # -- Defaults ----------------------------------------------------------------------------------------------------------

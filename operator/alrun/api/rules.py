@@ -175,6 +175,11 @@ FORMATS: Mapping[str, Rule] = {
         "must be a quantity of Kubernetes",
         "write it like 500m, 2, 8Gi or 1.5G",
     ),
+    r"^[A-Za-z0-9][-A-Za-z0-9._:/@]*$": _format(
+        r"^[A-Za-z0-9][-A-Za-z0-9._:/@]*$",
+        "must be the name of an image",
+        "write it like registry.example.org/worker:1.2",
+    ),
     r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$": _format(
         r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
         "must be the name of an extended resource",

@@ -18,6 +18,7 @@ ResourceName = Annotated[
     str,
     StringConstraints(max_length=316, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"),
 ]
+ImageName = Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._:/@]*$")]
 QUANTITY_PATTERN = r"^([0-9]+([.][0-9]*)?|[.][0-9]+)([KMGTPE]i|[mkMGTPE]|[eE][0-9]{1,2})?$"
 RelativePath = Annotated[
     str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^/].*$")
@@ -317,9 +318,7 @@ class PatchOperation(Model):
 class PodSettings(Model):
     """What a step's pods need from the cluster."""
 
-    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(
-        default=None, description="Image instead of the installation's worker image."
-    )
+    image: ImageName | None = Field(default=None, description="Image instead of the installation's worker image.")
     service_account_name: SecretName | None = Field(
         default=None, description="Service account for the ambient cloud identity. Its token for the cluster is not mounted."
     )

@@ -20,7 +20,7 @@ STDIN = Path("-")
 
 
 def validate_command(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Manifests; - reads the standard input.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Manifests; - reads the standard input.")],
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Find every mistake in manifests of runs, before they are applied. Needs no cluster.
