@@ -101,6 +101,16 @@ def test_change_line_of_a_changed_spec_says_that_it_is_not_seen() -> None:
     assert change_line(changed, AT).endswith("the latest change of the spec is not seen by the operator yet")
 
 
+def test_change_line_of_a_spec_to_be_mended_says_what_is_wrong() -> None:
+    condition = {"type": "Stalled", "status": "True", "reason": "InvalidSpec", "lastTransitionTime": "2026-03-01T09:20:00Z"}
+    stalled = RunView.read(
+        manifest(status={"why": "InvalidSpec", "message": "spec.seed: -1", "conditions": [condition]}, generation=2)
+    )
+    assert change_line(stalled, AT) == (
+        "2026-03-01T09:30:00Z  Pending  cycle 0 (0 of 5 done)  InvalidSpec: spec.seed: -1  0 images, 0 boxes"
+    )
+
+
 def test_cycle_table() -> None:
     assert table_text(cycle_rows(run())).splitlines() == [
         "CYCLE  IMAGES  BOXES  NEW  MAP50  GAIN    TIME",
@@ -144,6 +154,4 @@ def test_list_has_the_columns_of_kubectl() -> None:
         "NAMESPACE  NAME    PHASE     CYCLE  STEP       LABELS   METRIC  WHY  AGE",
         "orchard    apples  Training  2/5    train 62%  300/500  0.580        1h30m",
     ]
-    assert list_rows([], AT, with_namespace=False) == [
-        ["NAME", "PHASE", "CYCLE", "STEP", "LABELS", "METRIC", "WHY", "AGE"]
-    ]
+    assert list_rows([], AT, with_namespace=False) == [["NAME", "PHASE", "CYCLE", "STEP", "LABELS", "METRIC", "WHY", "AGE"]]

@@ -77,7 +77,7 @@ def _of_whole_run(run: RunView) -> Explanation | None:
             run.ref, "Deleting", "is being deleted", found="its Jobs go with it, its data stays in the workspace"
         )
     stalled = run.condition("Stalled")
-    if stalled and stalled.status == "True" and status.phase is not Phase.FAILED:
+    if stalled and run.stalled:
         return Explanation(
             run.ref,
             "Stalled",

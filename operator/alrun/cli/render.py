@@ -93,12 +93,14 @@ def change_line(run: RunView, at: datetime) -> str:
     """One line of a plain log: when, phase, cycle, step, labels, best metric."""
     status = run.status
     parts = [format_time(at), str(status.phase), cycle_text(run)]
-    if status.step and not run.settled:
+    if run.stalled:
+        parts.append(f"{status.why}: {status.message}")
+    elif status.step and not run.settled:
         parts.append(step_text(status.step))
     parts.append(labels_text(run))
     if status.best:
         parts.append(f"best {best_text(run)}")
-    if not run.seen:
+    if not run.seen and not run.stalled:
         parts.append("the latest change of the spec is not seen by the operator yet")
     elif run.retry_asked:
         parts.append("the retry is not taken up by the operator yet")

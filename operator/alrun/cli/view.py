@@ -88,6 +88,12 @@ class RunView:
         """True when the run has ended and nothing that was asked for since is outstanding."""
         return self.status.phase in TERMINAL and self.seen and not self.retry_asked
 
+    @property
+    def stalled(self) -> bool:
+        """True where the operator cannot read the spec: nothing goes on until it is mended."""
+        condition = self.condition("Stalled")
+        return condition is not None and condition.status == "True" and condition.reason == "InvalidSpec"
+
     def condition(self, kind: str) -> Condition | None:
         """The condition of this type, where the status has it."""
         return next((condition for condition in self.status.conditions if condition.type == kind), None)

@@ -171,7 +171,9 @@ def view(run: RunView | None, trouble: str = "") -> RenderableType:
         if status.cycles:
             parts.append(Text(table_text(cycle_rows(run)), style="dim"))
         step = status.step
-        if step:
+        if run.stalled:
+            parts.append(Text(f"{status.why}: {status.message}", style="red"))
+        elif step:
             parts.append(Text(step_text(step), style="yellow" if step.waiting else ""))
             if step.waiting and step.waiting.remedy:
                 parts.append(Text(f"To do: {step.waiting.remedy}"))
