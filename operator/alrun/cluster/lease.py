@@ -58,6 +58,7 @@ class Lease:
         self._rng = rng or random.Random()  # jitter, no secret # noqa: S311
         self._seen: tuple[str, str] | None = None  # holder and renewTime last read
         self._seen_at = clock()
+        self._renewed_at = clock()
         self.held = False
         self.reached_at = float("-inf")
         """When the Lease was last read or written, on `clock`: a standby that can do that is ready."""
@@ -82,21 +83,24 @@ class Lease:
         Raises:
             LeaseLost: another holds it, or the API server could not be reached in time.
         """
+        reason = "no answer"
         while True:
-            await self._sleep(RETRY_PERIOD)
-            began = self._clock()
-            reason = "renewal refused"
-            try:
-                if await self._try():
-                    self._renewed_at = began
-                    continue
-                self.held = False
-                raise LeaseLost(f"lease {self._namespace}/{self._name} is held by {(self._seen or ('another',))[0]}")
-            except ApiError as error:
-                reason = str(error)
-            if self._clock() - self._renewed_at >= RENEW_DEADLINE - RETRY_PERIOD:
+            left = self._renewed_at + RENEW_DEADLINE - self._clock()
+            if left <= 0:
                 self.held = False
                 raise LeaseLost(f"lease {self._namespace}/{self._name} not renewed for {RENEW_DEADLINE:.0f} s: {reason}")
+            await self._sleep(min(RETRY_PERIOD, left))
+            began = self._clock()
+            try:
+                async with asyncio.timeout(self._renewed_at + RENEW_DEADLINE - began):
+                    ours = await self._try()
+            except (ApiError, TimeoutError) as error:
+                reason = str(error) or reason
+                continue
+            if not ours:
+                self.held = False
+                raise LeaseLost(f"lease {self._namespace}/{self._name} is held by {(self._seen or ('another',))[0]}")
+            self._renewed_at = began
 
     async def release(self) -> None:
         """Give the Lease back, so that the next leader need not wait for it to run out. Best effort."""

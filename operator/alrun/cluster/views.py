@@ -13,6 +13,7 @@ from alrun.api.base import parse_time
 from alrun.api.spec import RunSpec
 from alrun.api.status import Progress, RunStatus
 from alrun.core.observed import ContainerView, JobView, Notice, PodView, Run
+from alrun.core.redact import redact
 
 from .api import Object
 
@@ -217,9 +218,9 @@ def _own_annotations(annotations: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _explain(part: str, error: ValidationError) -> str:
-    """Every offending field with what is wrong with it, without the values: they may be what must not be shown."""
+    """Every offending field with what is wrong with it; nothing that looks like a secret is shown."""
     found = [
         f"{part}.{'.'.join(map(str, item['loc']))}: {item['msg']}"
         for item in error.errors(include_url=False, include_input=False, include_context=False)
     ]
-    return "; ".join(found)[:_LONGEST_MESSAGE]
+    return redact("; ".join(found))[:_LONGEST_MESSAGE]
