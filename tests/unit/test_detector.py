@@ -9,6 +9,8 @@ import io
 import json
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -26,6 +28,11 @@ from alrun.learn.metrics import Truth
 
 SIDE = 64
 CLASSES = ("square", "disc")
+
+
+# compiled as a whole: JAX would otherwise compile every operation by itself
+giou, focal, whole_loss = jax.jit(loss.giou), jax.jit(loss.focal), jax.jit(loss.loss)
+found_peaks = jax.jit(peaks, static_argnames=("width", "height"))
 
 
 def boxes(*rows):
@@ -156,24 +163,24 @@ def test_nothing_to_learn():
 )
 def test_giou(ours, wanted, value):
     for one, other in ((ours, wanted), (wanted, ours)):
-        assert float(loss.giou(np.array(one, np.float32), np.array(other, np.float32))) == pytest.approx(value, abs=1e-6)
+        assert float(giou(np.array(one, np.float32), np.array(other, np.float32))) == pytest.approx(value, abs=1e-6)
 
 
 def test_focal_loss():
     logits = np.zeros((1, 1, 3, 1), np.float32)
     heat = np.array([1.0, 0.5, 0.0], np.float32).reshape(1, 1, 3, 1)
     # p = 1/2 everywhere: 1/4 ln 2 for the centre, (1/2)^4 1/4 ln 2 beside it, 1/4 ln 2 where nothing is
-    assert float(loss.focal(logits, heat)) == pytest.approx((1 + 1 / 16 + 1) * 0.25 * math.log(2))
-    assert float(loss.focal(np.concatenate([logits] * 2), np.concatenate([heat] * 2))) == pytest.approx(
+    assert float(focal(logits, heat)) == pytest.approx((1 + 1 / 16 + 1) * 0.25 * math.log(2))
+    assert float(focal(np.concatenate([logits] * 2), np.concatenate([heat] * 2))) == pytest.approx(
         (1 + 1 / 16 + 1) * 0.25 * math.log(2)
     )
-    assert float(loss.focal(logits, np.zeros_like(heat))) == pytest.approx(3 * 0.25 * math.log(2))
+    assert float(focal(logits, np.zeros_like(heat))) == pytest.approx(3 * 0.25 * math.log(2))
 
 
 def test_loss_is_finite_for_any_logit():
     logits = np.array([-1e4, -80.0, 80.0, 1e4], np.float32).reshape(1, 1, 4, 1)
     for heat in (0.0, 1.0):
-        assert np.isfinite(float(loss.focal(logits, np.full_like(logits, heat))))
+        assert np.isfinite(float(focal(logits, np.full_like(logits, heat))))
 
 
 def test_boxes_are_learned_where_the_mask_says():
@@ -181,8 +188,8 @@ def test_boxes_are_learned_where_the_mask_says():
     sides = np.array([[[[1, 1, 1, 1], [9, 9, 9, 9]]]], np.float32)
     wanted = np.array([[[[1, 1, 3, 1], [1, 1, 1, 1]]]], np.float32)
     output = network.Output(np.full((1, 1, 2, 1), -1e4, np.float32), sides, np.zeros((1, 192)))
-    assert float(loss.loss(output, heat, wanted, np.array([[[True, False]]]))) == pytest.approx(2 * (1 - 0.5))
-    assert float(loss.loss(output, heat, wanted, np.array([[[False, False]]]))) == 0.0
+    assert float(whole_loss(output, heat, wanted, np.array([[[True, False]]]))) == pytest.approx(2 * (1 - 0.5))
+    assert float(whole_loss(output, heat, wanted, np.array([[[False, False]]]))) == 0.0
 
 
 # Decoding
@@ -193,7 +200,7 @@ def test_peaks_become_boxes():
     heat[1, 2, 1], heat[1, 3, 1], heat[2, 7, 0] = 0.9, 0.8, 0.5  # the second is no peak
     sides = np.zeros((4, 8, 4), np.float32)
     sides[1, 2], sides[2, 7] = (6, 2, 3, 4), (10, 20, 10, 3)
-    found, classes, scores = map(np.asarray, peaks(heat, sides, width=32, height=16))
+    found, classes, scores = map(np.asarray, found_peaks(heat, sides, width=32, height=16))
     assert scores[:2].tolist() == pytest.approx([0.9, 0.5])
     assert classes[:2].tolist() == [1, 0]
     # the middles of the cells are (10, 6) and (30, 10); boxes are cut at the image's edge
@@ -286,7 +293,7 @@ def test_scaled_images_have_the_size_asked_for():
 def test_the_learning_rate_is_the_one_cycle_schedule():
     schedule = optax.cosine_onecycle_schedule(200, 0.01, pct_start=0.15, div_factor=25, final_div_factor=1e4)
     ours = [training.learning_rate(iteration, 200, 0.01) for iteration in range(200)]
-    assert ours == pytest.approx(np.asarray(schedule(np.arange(200))).tolist(), rel=1e-3, abs=1e-7)
+    assert ours == pytest.approx(np.asarray(jax.jit(jax.vmap(schedule))(jnp.arange(200))).tolist(), rel=1e-3, abs=1e-7)
     assert training.learning_rate(0, 200, 0.01) == pytest.approx(0.01 / 25)
     assert training.learning_rate(30, 200, 0.01) == pytest.approx(0.01)
 

@@ -1,8 +1,15 @@
 """What has to be settled before JAX starts: flags, threads, memory. Nothing here imports JAX.
 
-XLA reads its settings from the environment once, when its first device is opened, so they are set by whoever comes
-first: the container (the worker's pods carry `ENVIRONMENT`), or `configure`, which the detector's package calls when
-it is imported. The same code runs on a GPU where JAX finds one, and on the CPU elsewhere.
+XLA reads its settings from the environment once, when its first device is opened, so they have to be there by then:
+`configure`, which the detector's package calls when it is imported, sets what the container has left unset. The same
+code runs on a GPU where JAX finds one, and on the CPU elsewhere.
+
+One setting only the container can make, because the C library reads it when the process starts:
+`GLIBC_TUNABLES=glibc.malloc.hugetlb=1` puts large buffers on huge pages, and a training step is 12 to 30 % faster. The
+pods of the embedded engine carry it; without it the results are the same.
+
+What was compiled can be kept from one process to the next in a folder that `JAX_COMPILATION_CACHE_DIR` names. Nothing
+is set here: a step's pod compiles two functions, and its own disk ends with it.
 """
 
 from __future__ import annotations
@@ -23,16 +30,13 @@ ENVIRONMENT = MappingProxyType(
     {
         "XLA_FLAGS": f"{CPU_FLAG} {GPU_FLAG}",
         # Work is split, and sums are rounded, by the number of threads. It is fixed, and not the pod's share of
-        # the node, so that a run repeated on another machine gives the same bits.
+        # the node, so that a run repeated with more or fewer cores gives the same bits.
         "NPROC": "2",
         # A GPU may be shared with other pods: take memory as it is needed, and not three quarters of it at once.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        # Large buffers on huge pages: a step is 12 to 30 % faster. The C library reads this when the process starts,
-        # so that only the container can set it; without it the results are the same.
-        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     }
 )
-"""The environment that a container which trains or infers should have."""
+"""The environment of a process that trains or infers."""
 
 
 def configure(environ: MutableMapping[str, str] | None = None) -> None:

@@ -11,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +36,11 @@ EVALUATIONS = 20
 """At most so often a training looks at the validation images."""
 WARM_UP = 0.15
 """Share of the training in which the learning rate rises."""
+
+WINDOW = 10
+"""The weights that are judged and kept are a running mean over about the latest tenth of the training so far (Polyak and
+Juditsky, 1992). Single steps at a high learning rate are noisy, and with a handful of validation images the best of them
+would be picked for its luck."""
 
 _ORDER, _VARIATION = 1, 2  # purposes of random streams; 0 draws the initial weights
 _AHEAD = 3  # batches made ready while the device computes
@@ -119,8 +124,8 @@ class Trained(NamedTuple):
     """What a training ends with.
 
     Attributes:
-        model: the weights with the best mAP50 on validation, the latest of equals; without validation images those
-            of the end.
+        model: the (averaged) weights with the best mAP50 on validation, the latest of equals; without validation
+            images those of the end.
         epoch: when these weights were.
     """
 
@@ -148,7 +153,8 @@ def train(
     """
     if not len(examples):
         raise ValueError("there is no image to learn from")
-    state = _State(model.weights, model.statistics, _optimiser.init(model.weights))
+    begin = (model.weights, model.statistics)
+    state = _State(*begin, _optimiser.init(model.weights), begin)
     best: Trained | None = None
     losses: list[float] = []
     in_flight: deque[tuple[int, float, jax.Array]] = deque()
@@ -164,13 +170,13 @@ def train(
 
     for iteration, (images, targets) in enumerate(batches(examples, len(model.classes), settings), start=1):
         rate = learning_rate(iteration - 1, settings.iterations, settings.learning_rate)
-        state, value = _step(state, images, targets, np.float32(rate))
+        state, value = _step(state, images, targets, np.float32(rate), np.float32(WINDOW / (WINDOW - 1 + iteration)))
         in_flight.append((iteration, rate, value))
         settle(_IN_FLIGHT)
         if not _ends_epoch(iteration, len(examples), settings):
             continue
         settle(0)
-        now = Model(state.weights, state.statistics, model.classes, model.width, model.height)
+        now = replace(model, weights=state.mean[0], statistics=state.mean[1])
         map50 = None
         if due and iteration >= due[0]:
             due = [later for later in due if later > iteration]
@@ -183,7 +189,7 @@ def train(
         report(epoch)
     assert best is not None  # the last iteration ends an epoch
     weights, statistics = jax.device_get((best.model.weights, best.model.statistics))
-    return best._replace(model=Model(weights, statistics, model.classes, model.width, model.height))
+    return best._replace(model=replace(model, weights=weights, statistics=statistics))
 
 
 def evaluate(model: Model, examples: Examples) -> float:
@@ -262,15 +268,16 @@ def _ends_epoch(iteration: int, examples: int, settings: Settings) -> bool:
 
 
 class _State(NamedTuple):
-    """All that a step changes."""
+    """All that a step changes; `mean` is the running mean of (weights, statistics)."""
 
     weights: Tree
     statistics: Tree
     moments: optax.OptState
+    mean: tuple[Tree, Tree]
 
 
 @jax.jit
-def _step(state: _State, images: jax.Array, targets: Targets, rate: jax.Array) -> tuple[_State, jax.Array]:
+def _step(state: _State, images: jax.Array, targets: Targets, rate: jax.Array, share: jax.Array) -> tuple[_State, jax.Array]:
     def objective(weights: Tree) -> tuple[jax.Array, Tree]:
         output, statistics = apply(weights, state.statistics, images, training=True)
         heat, sides, mask = map(jnp.asarray, targets)
@@ -279,4 +286,5 @@ def _step(state: _State, images: jax.Array, targets: Targets, rate: jax.Array) -
     (value, statistics), gradient = jax.value_and_grad(objective, has_aux=True)(state.weights)
     updates, moments = _optimiser.update(gradient, state.moments, state.weights)
     weights = jax.tree.map(lambda weight, update: weight - rate * update, state.weights, updates)
-    return _State(weights, statistics, moments), value
+    mean = jax.tree.map(lambda old, new: old + share * (new - old), state.mean, (weights, statistics))
+    return _State(weights, statistics, moments, mean), value
