@@ -6,9 +6,18 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from boto3.exceptions import RetriesExceededError
+from botocore.exceptions import (
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+    SSLError,
+)
 
 from alrun.api.step import Store
 from alrun.data import s3
@@ -194,3 +203,50 @@ def test_answers_are_told_apart(service: Service, status: int, code: str, kind: 
     else:
         assert waits == []
         assert len(service.requests) <= 3  # boto3 itself asks for the bucket's region after a redirect
+
+
+@pytest.mark.parametrize("fields", [{"endpoint": "http://a b"}, {"region": "not a region", "endpoint": None}])
+def test_an_address_that_is_none(fields: dict[str, str | None]) -> None:
+    given = Store.model_validate({"uri": "s3://b", "credentials": "W_"} | fields)
+    with pytest.raises(StoreDenied) as caught:
+        connect(given, ENVIRON)
+    assert caught.value.reason == "BadAddress"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason", "again"),
+    [
+        (SSLError(endpoint_url="u", error="[SSL: CERTIFICATE_VERIFY_FAILED]"), StoreDenied, "CertificateRefused", False),
+        (SSLError(endpoint_url="u", error="UNEXPECTED_EOF_WHILE_READING"), StoreUnavailable, "StoreUnavailable", True),
+        (ReadTimeoutError(endpoint_url="u"), StoreUnavailable, "StoreUnavailable", True),
+        (EndpointConnectionError(endpoint_url="u"), StoreUnavailable, "StoreUnavailable", True),
+        (ConnectionResetError(104, "reset by peer"), StoreUnavailable, "StoreUnavailable", True),
+        (RetriesExceededError(ValueError("x")), StoreUnavailable, "StoreUnavailable", True),
+        (NoCredentialsError(), StoreDenied, "CredentialsMissing", False),
+        (CredentialRetrievalError(provider="x", error_msg="y"), StoreError, "StoreFailed", False),
+    ],
+)
+def test_errors_below_the_protocol(error: Exception, kind: type[StoreError], reason: str, again: bool) -> None:
+    calls = 0
+
+    class Client:
+        def get_object(self, **_: str) -> object:
+            nonlocal calls
+            calls += 1
+            raise error
+
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    with pytest.raises(kind) as caught:
+        S3Store(Client(), "b", clock=lambda: now[0], sleep=sleep).read("x")
+    assert type(caught.value) is kind
+    assert caught.value.reason == reason
+    assert (calls > 1) is again
+
+
+def test_a_local_file_that_is_missing_is_no_fault_of_the_store(service: Service, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        store_of(service).upload(tmp_path / "none", "x")

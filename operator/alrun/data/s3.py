@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import boto3
 import botocore.exceptions
 import botocore.session
-from boto3.exceptions import S3UploadFailedError
+from boto3.exceptions import RetriesExceededError, S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
@@ -78,7 +78,7 @@ def connect(store: Store, environ: Mapping[str, str], patience: float = PATIENCE
     """A boto3 S3 client for a store: its endpoint, region, keys or ambient identity, and role.
 
     Raises:
-        StoreDenied: `store.credentials` names keys that are not in `environ`.
+        StoreDenied: `store.credentials` names keys that are not in `environ`, or the endpoint or region is no such thing.
     """
     session = botocore.session.Session()
     custom = store.endpoint is not None
@@ -98,7 +98,10 @@ def connect(store: Store, environ: Mapping[str, str], patience: float = PATIENCE
         session.set_credentials(**_keys(store, environ))
     if store.role_arn is not None:
         session._credentials = _assumed(session, store, config)  # botocore has no public way to give a provider of its own
-    return boto3.Session(botocore_session=session).client("s3", endpoint_url=store.endpoint, config=config)
+    try:
+        return boto3.Session(botocore_session=session).client("s3", endpoint_url=store.endpoint, config=config)
+    except ValueError as error:  # of an endpoint or a region that cannot be one
+        raise StoreDenied("BadAddress", f"{store.uri}: {error}", "correct storage.endpoint or storage.region") from error
 
 
 def _keys(store: Store, environ: Mapping[str, str]) -> dict[str, str | None]:
@@ -129,7 +132,7 @@ def _assumed(session: Any, store: Store, config: Config) -> Any:
         raise StoreDenied(
             "CredentialsMissing",
             f"no identity to assume the role {store.role_arn} with, for {store.uri}",
-            "set storage.secretRef, or a service account with a cloud identity in pods.default.serviceAccountName",
+            _IDENTITY,
         )
 
     def client(service: str, **settings: Any) -> Any:
@@ -270,31 +273,24 @@ class S3Store(FileStore):
 
     @contextmanager
     def _errors(self, path: str) -> Iterator[None]:
-        where = f"{self.uri}/{path}".rstrip("/")
         try:
             yield
         except S3UploadFailedError as error:
             # it wraps what really happened, and keeps it only as the context
             cause = error.__cause__ or error.__context__
-            if isinstance(cause, botocore.exceptions.ClientError):
-                raise self._client_error(cause, path) from error
-            raise StoreUnavailable("StoreUnavailable", f"{where}: {error}", _WAIT) from error
-        except botocore.exceptions.ClientError as error:
-            raise self._client_error(error, path) from error
-        except (botocore.exceptions.NoCredentialsError, botocore.exceptions.PartialCredentialsError) as error:
-            raise StoreDenied(
-                "CredentialsMissing",
-                f"no identity to reach {self.uri} with",
-                "set storage.secretRef, or a service account with a cloud identity in pods.default.serviceAccountName",
-            ) from error
-        except botocore.exceptions.ParamValidationError as error:
-            raise StoreError("BadName", f"{where}: {error}", "check the bucket's name in the uri") from error
-        except _AWAY as error:
-            raise StoreUnavailable("StoreUnavailable", f"{where} cannot be reached: {error}", _WAIT) from error
+            raise self._told(cause if isinstance(cause, botocore.exceptions.ClientError) else error, path) from error
+        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, RetriesExceededError) as error:
+            raise self._told(error, path) from error
         except OSError as error:
             if error.filename is not None:  # a local file, not a socket
                 raise
-            raise StoreUnavailable("StoreUnavailable", f"{where} cannot be reached: {error}", _WAIT) from error
+            raise self._told(error, path) from error
+
+    def _told(self, error: Exception, path: str) -> StoreError:
+        if isinstance(error, botocore.exceptions.ClientError):
+            return self._client_error(error, path)
+        kind, reason, remedy = _judge_unanswered(error)
+        return kind(reason, f"{self.uri}/{path}".rstrip("/") + f": {error}", remedy)
 
     def _client_error(self, error: Any, path: str) -> StoreError:
         code = str(error.response.get("Error", {}).get("Code", ""))
@@ -307,6 +303,21 @@ class S3Store(FileStore):
         said = f"{where}: {error.operation_name} was answered with {status} {code}"
         kind, reason, remedy = _judge(error.operation_name, status, code)
         return kind(reason, said, remedy)
+
+
+def _judge_unanswered(error: Exception) -> tuple[type[StoreError], str, str]:
+    """Class, reason and remedy of an error that came before any answer of the service."""
+    judged: tuple[type[StoreError], str, str] = (StoreUnavailable, "StoreUnavailable", _WAIT)
+    if isinstance(error, botocore.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        remedy = "give storage.endpoint by the name in its certificate, signed by an authority that the image knows"
+        judged = (StoreDenied, "CertificateRefused", remedy)
+    elif isinstance(error, botocore.exceptions.NoCredentialsError | botocore.exceptions.PartialCredentialsError):
+        judged = (StoreDenied, "CredentialsMissing", _IDENTITY)
+    elif isinstance(error, botocore.exceptions.ParamValidationError):
+        judged = (StoreError, "BadName", "check the bucket's name in the uri")
+    elif isinstance(error, botocore.exceptions.BotoCoreError) and not isinstance(error, _AWAY):
+        judged = (StoreError, "StoreFailed", "look at the store and at the pod's identity")
+    return judged
 
 
 def _judge(operation: str, status: int, code: str) -> tuple[type[StoreError], str, str]:
@@ -327,6 +338,7 @@ def _judge(operation: str, status: int, code: str) -> tuple[type[StoreError], st
 
 
 _WAIT = "check that the store's endpoint is right and answers; the step is tried again by itself"
+_IDENTITY = "set storage.secretRef, or a service account with a cloud identity in pods.default.serviceAccountName"
 _BUCKET = "make the bucket, or correct the uri"
 
 
