@@ -118,6 +118,12 @@ def test_yaml_can_be_read(document: Path) -> None:
             list(yaml.safe_load_all(body.replace(f"\n{indent}", "\n").removeprefix(indent)))
 
 
+def test_every_decision_is_listed() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = LINK.findall((folder / "README.md").read_text())
+    assert sorted(listed) == sorted(file.name for file in folder.glob("0*.md"))
+
+
 @pytest.mark.parametrize(
     ("document", "words"),
     [
