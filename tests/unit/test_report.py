@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from alrun.api import paths
-from alrun.api.step import DatasetInput, ReportParams, RunRef, StepInput, StepName, StepResult, Store
+from alrun.api.step import ReportParams, RunRef, StepName, StepResult
 from alrun.data import kitti
 from alrun.data.boxes import Box
-from alrun.data.folder import FolderStore
 from alrun.steps import report
 from alrun.steps.context import Context, StepError
 from alrun.steps.report import chart, page
 from alrun.steps.report.thumbnails import thumbnail
 from alrun.steps.report.verdict import Answer, Point, verdict
+
+from .step_runs import World
 
 CLASSES = ["nut", "<b>bolt</b>"]
 EVIL = "site&1/<script>alert(1)</script>é"
@@ -62,21 +63,13 @@ def jpeg(width=320, height=240) -> bytes:
 @pytest.fixture
 def run(tmp_path):
     """A workspace with as many cycles as asked for; makes the report of the last."""
-    images, workspace = (FolderStore(tmp_path / name, f"pvc://{name}") for name in ("images", "workspace"))
-    for folder in ("images", "workspace", "scratch"):
-        (tmp_path / folder).mkdir()
+    world = World(tmp_path)
+    name = RunRef(namespace="orchard", name="apples & <i>pears</i>", uid="uid-1")
 
     def context(cycle: int, **params) -> Context:
-        store = Store(uri="pvc://data")
-        given = StepInput(
-            run=RunRef(namespace="orchard", name="apples & <i>pears</i>", uid="uid-1"),
-            cycle=cycle,
-            seed=7,
-            dataset=DatasetInput(store=store),
-            workspace=Store(uri="pvc://workspace"),
-            params=ReportParams(**params),
-        )
-        return Context(given, images, images, workspace, None, tmp_path / "scratch", log=io.StringIO())
+        return world.context(ReportParams(**params), cycle, run=name)
+
+    images, workspace = context(0).images, context(0).workspace
 
     def result(cycle: int, step: StepName, **fields) -> None:
         one = StepResult(step=step, cycle=cycle, input="i", digest=f"digest-{cycle}-{step}", **fields)
@@ -158,7 +151,7 @@ def test_a_run_of_three_cycles(run):
     assert "digest-1-annotate" in html
     assert "digest-0-prepare" in html
     assert seen.tags.count("img") == 6
-    assert result.report == "pvc://workspace/report/index.html"
+    assert result.report == "pvc://work/runs/orchard/apples/report/index.html"
     assert result.message.startswith("Worth labelling more? Likely not. ")
     assert [cycle["images"] for cycle in data["cycles"]] == [1, 2, 3]
     assert data["cycles"][2]["boxes_by_class"] == {"nut": 1, "<b>bolt</b>": 1}

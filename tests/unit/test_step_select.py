@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from alrun.api import paths
 from alrun.api.spec import Batch, Preset
-from alrun.api.step import DatasetInput, RunRef, SelectParams, StepInput, Store
-from alrun.data.folder import FolderStore
+from alrun.api.step import SelectParams
 from alrun.steps import select
 from alrun.steps.context import Context, StepError
+
+from .step_runs import World
 
 POOL = [f"site{i % 2}/a b_{i:03d}é.jpg" for i in range(30)]
 POOL.sort()
@@ -22,21 +21,10 @@ POOL.sort()
 @pytest.fixture
 def make(tmp_path):
     """Make a context on one workspace, whatever the cycle and the parameters."""
-    (tmp_path / "workspace").mkdir()
-    (tmp_path / "scratch").mkdir()
-    workspace = FolderStore(tmp_path / "workspace", "pvc://claim")
+    world = World(tmp_path)
 
     def context(cycle=0, seed=3, **params) -> Context:
-        params = {"batch": Batch(count=5), **params}
-        given = StepInput(
-            run=RunRef(namespace="ns", name="run", uid="u"),
-            cycle=cycle,
-            seed=seed,
-            dataset=DatasetInput(store=Store(uri="pvc://data")),
-            workspace=Store(uri="pvc://claim"),
-            params=SelectParams(**params),
-        )
-        return Context(given, workspace, workspace, workspace, None, tmp_path / "scratch", log=io.StringIO())
+        return world.context(SelectParams(**{"batch": Batch(count=5), **params}), cycle, seed=seed)
 
     index(context(), POOL)
     index(context(), ["sealed/0.jpg"], paths.TEST_INDEX)

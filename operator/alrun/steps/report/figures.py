@@ -16,7 +16,8 @@ from alrun.api.step import ReportParams, StepName, StepResult, read_outcome
 from alrun.data import kitti
 from alrun.data.boxes import Box
 from alrun.data.labels import stem
-from alrun.data.stores import FileNotFoundInStore
+from alrun.data.parallel import ordered_map
+from alrun.data.stores import WORKERS, FileNotFoundInStore
 
 from ..context import Context, StepError
 from .thumbnails import thumbnail
@@ -254,8 +255,15 @@ def _pictures(
     context: Context, images: list[str], labels: Mapping[str, list[Box]], classes: list[str]
 ) -> dict[str, str | None]:
     """Small pictures by image. An image that has gone since leaves a gap in the page, not a run without a report."""
-    there = [image for image in images if context.images.exists(image)]
-    return {image: thumbnail(data, labels.get(image, ()), classes) for image, data in context.images.read_many(there)}
+
+    def one(image: str) -> tuple[str, str | None]:
+        try:
+            data = context.images.read(image)
+        except FileNotFoundInStore:
+            return image, None
+        return image, thumbnail(data, labels.get(image, ()), classes)
+
+    return dict(ordered_map(one, images, WORKERS))
 
 
 def _problems(context: Context) -> list[Problem]:
