@@ -130,7 +130,12 @@ def test_report_is_read(bucket: str) -> None:
     ("folder", "key", "code", "message"),
     [
         ("other", "id", Exit.NEGATIVE, "s3://orchard/other/index.html does not exist; was the workspace emptied?"),
-        ("report", "stolen", Exit.UNREACHABLE, "forward its port and name it with --endpoint"),
+        (
+            "report",
+            "stolen",
+            Exit.UNREACHABLE,
+            "403 InvalidAccessKeyId; check the keys in the Secret that storage.secretRef names",
+        ),
     ],
 )
 def test_what_the_store_says_is_passed_on(bucket: str, folder: str, key: str, code: Exit, message: str) -> None:

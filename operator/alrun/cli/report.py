@@ -125,7 +125,7 @@ def fetch_report(store: Store, environ: Mapping[str, str], file: str) -> bytes:
         CliError: the store cannot be reached, refuses, or has no such file; the message says what to do.
     """
     from alrun.data import s3  # noqa: PLC0415 - boto3 takes half a second to import
-    from alrun.data.stores import FileNotFoundInStore, StoreError  # noqa: PLC0415
+    from alrun.data.stores import FileNotFoundInStore, StoreDenied, StoreError, StoreUnavailable  # noqa: PLC0415
 
     bucket, _, prefix = store.uri.removeprefix("s3://").partition("/")
     try:
@@ -135,9 +135,11 @@ def fetch_report(store: Store, environ: Mapping[str, str], file: str) -> bytes:
         raise CliError(f"{error.message}; was the workspace emptied?", Exit.NEGATIVE) from error
     except StoreError as error:
         remedy = f"; {error.remedy}" if error.remedy else ""
-        hint = "" if environ else "; the credentials tried are your own, from the environment or ~/.aws"
-        if store.endpoint:
-            hint += f"; if {store.endpoint} is an address inside the cluster, forward its port and name it with --endpoint"
+        hint = ""
+        if isinstance(error, StoreUnavailable) and store.endpoint:
+            hint = f"; if {store.endpoint} is an address inside the cluster, forward its port and name it with --endpoint"
+        elif isinstance(error, StoreDenied) and not environ:
+            hint = "; the credentials tried are your own, from the environment or ~/.aws"
         raise CliError(f"{error.message}{remedy}{hint}", Exit.UNREACHABLE) from error
 
 
