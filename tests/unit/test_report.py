@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -301,6 +301,7 @@ def test_ticks(largest, expected):
     assert chart.ticks(largest) == expected
 
 
+@settings(deadline=None)
 @given(st.floats(0.001, 1e9))
 def test_ticks_reach_the_largest_value(largest):
     steps = chart.ticks(largest)
@@ -309,6 +310,7 @@ def test_ticks_reach_the_largest_value(largest):
     assert 2 <= len(steps) <= 7
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 1)), max_size=30))
 def test_every_dot_is_inside_its_frame(points):
     drawn = chart.curve([p[0] for p in points], [p[1] for p in points], ["t"] * len(points))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alrun.learn.selection.scores import (
@@ -91,6 +91,7 @@ def distributions(draw):
     return p / p.sum(axis=1, keepdims=True)
 
 
+@settings(deadline=None)
 @given(distributions())
 def test_every_uncertainty_runs_from_sure_to_undecided(p):
     classes = p.shape[1]
@@ -102,6 +103,7 @@ def test_every_uncertainty_runs_from_sure_to_undecided(p):
         assert score(p[:, ::-1]) == pytest.approx(values)  # the order of classes says nothing
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 9)), max_size=10))
 def test_made_up_probabilities_add_up_and_image_scores_stay_in_range(boxes):
     scores, labels = [b[0] for b in boxes], [b[1] for b in boxes]
