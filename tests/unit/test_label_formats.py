@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelformat.formats import KittiObjectDetectionInput, PascalVOCObjectDetectionInput, YOLOv8ObjectDetectionInput
 from labelformat.model.bounding_box import BoundingBoxFormat
@@ -48,6 +48,7 @@ def near(found: list[Box], expected: list[Box]) -> bool:
     return all(a == pytest.approx(b, abs=1e-9 * WIDTH) for a, b in corners)
 
 
+@settings(max_examples=40)
 @given(st.lists(boxes()) | st.lists(boxes(scored=True)))
 def test_kitti_round_trip_is_exact(given_boxes: list[Box]) -> None:
     parsed = kitti.parse(kitti.format_boxes(given_boxes), "x.txt")
@@ -55,6 +56,7 @@ def test_kitti_round_trip_is_exact(given_boxes: list[Box]) -> None:
     assert parsed.problems == []
 
 
+@settings(max_examples=40)
 @given(st.lists(boxes()))
 def test_voc_round_trip(given_boxes: list[Box]) -> None:
     parsed = voc.parse(voc.format_boxes(given_boxes, "x.jpg", WIDTH, HEIGHT), "a/x.xml")
@@ -64,6 +66,7 @@ def test_voc_round_trip(given_boxes: list[Box]) -> None:
     assert (parsed.size, parsed.problems) == ((WIDTH, HEIGHT), [])
 
 
+@settings(max_examples=40)
 @given(st.lists(boxes(plain=True)) | st.lists(boxes(scored=True, plain=True)))
 def test_yolo_round_trip(given_boxes: list[Box]) -> None:
     parsed = yolo.parse(yolo.format_boxes(given_boxes, NAMES, WIDTH, HEIGHT), "x.txt", NAMES, WIDTH, HEIGHT)
@@ -71,6 +74,7 @@ def test_yolo_round_trip(given_boxes: list[Box]) -> None:
     assert parsed.problems == []
 
 
+@settings(max_examples=40)
 @given(st.lists(st.lists(boxes(plain=True), max_size=3), max_size=4))
 def test_coco_round_trip(images: list[list[Box]]) -> None:
     data = coco.format_dataset(((f"{n}.jpg", WIDTH, HEIGHT, one) for n, one in enumerate(images)), NAMES)
@@ -82,6 +86,7 @@ def test_coco_round_trip(images: list[list[Box]]) -> None:
         assert one.size == (WIDTH, HEIGHT)
 
 
+@settings(max_examples=40)
 @given(st.lists(boxes(scored=True, plain=True)))
 def test_lightly_round_trip(given_boxes: list[Box]) -> None:
     ids = {name: number for number, name in enumerate(NAMES)}

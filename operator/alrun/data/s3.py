@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import boto3
 import botocore.exceptions
+import botocore.loaders
 import botocore.session
 from boto3.exceptions import RetriesExceededError, S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
@@ -52,6 +53,8 @@ SINGLE = 64 << 20
 MAX_PARTS = 9_000  # S3 allows 10,000
 DELETE_BATCH = 1000  # S3's limit
 
+_LOADER = botocore.loaders.create_loader()
+"""Descriptions of the services, read once and not once a client: 60 ms of computing."""
 _THROTTLED = frozenset({"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "429"})
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 # XAdminUserNotFound: versitygw, for an access key that it does not know
@@ -81,6 +84,7 @@ def connect(store: Store, environ: Mapping[str, str], patience: float = PATIENCE
         StoreDenied: `store.credentials` names keys that are not in `environ`, or the endpoint or region is no such thing.
     """
     session = botocore.session.Session()
+    session.register_component("data_loader", _LOADER)
     custom = store.endpoint is not None
     region = store.region or (session.get_config_variable("region") if not custom else None) or "us-east-1"
     config = Config(
@@ -136,7 +140,7 @@ def _assumed(session: Any, store: Store, config: Config) -> Any:
         )
 
     def client(service: str, **settings: Any) -> Any:
-        return boto3.client(service, endpoint_url=store.endpoint, config=config, **settings)
+        return session.create_client(service, endpoint_url=store.endpoint, config=config, **settings)
 
     extra = {"RoleSessionName": "alrun"} | ({"ExternalId": store.external_id} if store.external_id else {})
     fetcher = AssumeRoleCredentialFetcher(client, source, store.role_arn, extra_args=extra)
