@@ -20,6 +20,7 @@ from alrun.data.boxes import Box
 from alrun.data.labels import Sized
 from alrun.steps import convert
 from alrun.steps.context import StepError
+from alrun.steps.index import pool_shard
 
 from .step_runs import World
 
@@ -100,6 +101,8 @@ def test_shard_zero_removes_files_of_images_that_are_gone(tmp_path: Path) -> Non
     for name in ("gone.json", "sub/gone.json", "b.json"):
         world.file(f"{FOLDER}/{name}").parent.mkdir(parents=True, exist_ok=True)
         world.file(f"{FOLDER}/{name}").write_text("{}")
+    for shard in (1, 2):  # there were more shards once
+        world.write_table(paths.predictions(0, shard), [{"image": "gone.png"}])
     for image in ("a.png", "b.png"):
         infer(world, image, [])
     params = ConvertParams(images_per_shard=1, shards=2)
@@ -108,6 +111,20 @@ def test_shard_zero_removes_files_of_images_that_are_gone(tmp_path: Path) -> Non
     convert.run(world.context(params, shard=0))
     left = {path.relative_to(world.file(FOLDER)).as_posix() for path in world.file(FOLDER).rglob("*")}
     assert left == {"a.json", "b.json", "schema.json"}
+    assert world.column(paths.predictions(0, 1)) == []
+    assert not world.file(paths.predictions(0, 2)).exists()
+
+
+def test_a_shard_is_cut_out_of_a_large_index(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    images = [f"{number:06d}.png" for number in range(25_000)]
+    index(world, images)
+    context = world.context(ConvertParams())
+    for size in (7_000, 10_000, 30_000):
+        shards = [[one.image for one in pool_shard(context, shard, size)] for shard in range(-(-25_000 // size))]
+        assert [len(one) for one in shards[:-1]] == [size] * (len(shards) - 1)
+        assert [image for one in shards for image in one] == images
+    assert pool_shard(context, 9, 10_000) == []
 
 
 def test_other_programs_read_it(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ limit of the label budget, and the time that an annotator would have needed is c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -92,7 +93,7 @@ def _picks(context: Context, cycle: int) -> list[str]:
     """Picked images in the order of rank, each known to be one that may be labelled."""
     path = paths.selection(cycle)
     picks: list[str] = context.read_table(path, ["image", "rank"]).sort_by("rank")["image"].to_pylist()
-    _refuse(path, "twice in it", [image for number, image in enumerate(picks) if image in set(picks[:number])])
+    _refuse(path, "twice in it", [image for image, times in Counter(picks).items() if times > 1])
     test = _images(context, paths.TEST_INDEX)
     _refuse(path, "in the sealed test set", [image for image in picks if image in test])
     pool = _images(context, paths.POOL_INDEX)

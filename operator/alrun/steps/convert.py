@@ -65,7 +65,7 @@ def run(context: Context) -> StepResult:
     ids = {name: number for number, name in enumerate(classes)}
     folder = f"{paths.PREDICTIONS}/{paths.TASK}"
     if shard == 0:
-        _write_frame(context, classes)
+        _write_frame(context, classes, params.shards)
     content = hashlib.sha256()
     counts = {"images": 0, "boxes": 0, "dropped": 0}
     local = context.scratch / "predictions.parquet"
@@ -157,8 +157,13 @@ def _row(image: str, box: Box) -> dict[str, object]:
     }
 
 
-def _write_frame(context: Context, classes: list[str]) -> None:
-    """The task's description; files of images that are not in the pool go, whoever wrote them."""
+def _write_frame(context: Context, classes: list[str], shards: int) -> None:
+    """The task's description; files of images that are not in the pool go, whoever wrote them, and so do tables of
+    shards that an earlier attempt had and this one has not.
+    """
+    tables = {paths.predictions(context.input.cycle, shard) for shard in range(shards)}
+    folder = paths.predictions(context.input.cycle, 0).rpartition("/")[0]
+    context.workspace.delete(entry.path for entry in context.workspace.list(folder) if entry.path not in tables)
     folder = f"{paths.PREDICTIONS}/{paths.TASK}"
     schema, tasks = f"{folder}/schema.json", f"{paths.PREDICTIONS}/tasks.json"
     keep = {schema}
