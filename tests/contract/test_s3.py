@@ -6,6 +6,7 @@ ALRUN_REQUIRE_TOOLS=1, as the test command sets it, a missing binary is an error
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -17,8 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from alrun.api.step import Store
-from alrun.data import s3
+from alrun.api.spec import LabelFormat
+from alrun.api.step import DatasetInput, PrepareParams, RunRef, StepInput, Store
+from alrun.data import kitti, s3
+from alrun.data.boxes import Box
 from alrun.data.s3 import S3Store, connect, content_etag
 from alrun.data.stores import (
     BucketMissing,
@@ -28,7 +31,10 @@ from alrun.data.stores import (
     StoreUnavailable,
     open_store,
 )
+from alrun.data.tables import from_parquet
 from alrun.data.transfer import download_folder, upload_folder
+from alrun.steps import run
+from tests.unit.step_runs import picture
 
 ENVIRON = {"TEST_AWS_ACCESS_KEY_ID": "contract", "TEST_AWS_SECRET_ACCESS_KEY": "contract-secret-key"}
 BUCKET = "orchard"
@@ -328,3 +334,33 @@ def test_a_real_wait_is_short_where_the_outage_is(gateway: Gateway, store: S3Sto
     real.write("a", b"1")
     timer.join()
     assert time.monotonic() - began < s3.PATIENCE
+
+
+def test_a_step_on_buckets_alone(gateway: Gateway, store: S3Store, tmp_path: Path) -> None:
+    """prepare, with the data set and the workspace on S3; begun again, it only reports what it did."""
+    box = Box("car", 2, 3, 20, 25)
+    for number in range(8):
+        name = f"été {number % 4}/bild {number}"
+        store.write(f"images/{name}.png", picture(number))
+        store.write(f"labels/{name}.txt", kitti.format_boxes([box] * number))
+    place = Store(uri=store.uri, endpoint=gateway.endpoint, credentials="TEST_")
+    given = StepInput(
+        run=RunRef(namespace="n", name="r", uid="u"),
+        dataset=DatasetInput(store=place, images="images"),
+        workspace=place.model_copy(update={"uri": f"{store.uri}/out"}),
+        params=PrepareParams(labels_path="labels", labels_format=LabelFormat.KITTI, group_by="[^/]+/"),
+    )
+    (tmp_path / "input.json").write_text(json.dumps(given.to_json()))
+    codes = [run.main("prepare", tmp_path / "input.json", ENVIRON, tmp_path / f"log{turn}", tmp_path) for turn in range(2)]
+    assert codes == [0, 0]
+    assert (
+        (tmp_path / "log0").read_bytes()
+        == (tmp_path / "log1").read_bytes()
+        == store.read("out/runs/n/r/prepare/result.json")
+    )
+    index = from_parquet(store.read("out/runs/n/r/index/pool.parquet")).to_pylist()
+    test = from_parquet(store.read("out/runs/n/r/index/test.parquet")).to_pylist()
+    assert (len(index), len(test)) == (6, 2)
+    assert {row["image"]: row["etag"] for row in index + test} == {
+        entry.path.removeprefix("images/"): entry.etag for entry in store.list("images")
+    }
