@@ -140,6 +140,24 @@ def test_kitti_lines_as_other_programs_write_them() -> None:
         kitti.format_boxes([Box("a car", 1, 2, 3, 4)])
 
 
+@pytest.mark.parametrize(
+    ("line", "detail"),
+    [
+        ("Car 0 0 0 1 2 3 4", "x.txt line 1: 8 columns instead of 15 (or 16 with a score)"),
+        ("Car 0 0 0 1 2 three 4 0 0 0 0 0 0 0", "x.txt line 1: 'three' is not a number"),
+        ("a car 0 0 0 1 2 3 4 0 0 0 0 0 0 0", "x.txt line 1: 'car' is not a number; a class name may hold no white space"),
+        (
+            "a red car 0 0 0 1 2 3 4 0 0 0 0 0 0 0",
+            "x.txt line 1: 17 columns instead of 15 (or 16 with a score); a class name may hold no white space",
+        ),
+    ],
+)
+def test_kitti_faults_are_named(line: str, detail: str) -> None:
+    parsed = kitti.parse(line.encode(), "x.txt")
+    assert (parsed.boxes, parsed.is_readable) == ([], False)
+    assert [one.detail for one in parsed.problems] == [detail]
+
+
 VOC = """<annotation><filename>{filename}</filename><size><width>100</width><height>80</height></size>
 <object><name> WBC </name><truncated>1</truncated><difficult>1</difficult>
 <bndbox><ymin>1</ymin><xmin>1</xmin><ymax>80</ymax><xmax>100</xmax></bndbox></object>

@@ -42,10 +42,13 @@ def parse(data: bytes, name: str) -> Parsed:
 
 
 def _box(columns: list[str], where: str) -> Box:
+    hint = "; a class name may hold no white space" if len(columns) > COLUMNS else ""
     if len(columns) not in {COLUMNS, COLUMNS + 1}:
-        hint = "; a class name may hold no white space" if len(columns) > COLUMNS else ""
         raise ValueError(f"{where}: {len(columns)} columns instead of {COLUMNS} (or {COLUMNS + 1} with a score){hint}")
-    values = numbers(columns[1:], where)
+    try:
+        values = numbers(columns[1:], where)
+    except ValueError as error:
+        raise ValueError(f"{error}{hint}") from None
     truncated, occluded = values[0], values[1]
     x_min, y_min, x_max, y_max = values[3:7]
     return Box(
