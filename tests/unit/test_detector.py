@@ -58,7 +58,7 @@ def scene(seed):
 
 
 def scenes(tmp_path, seeds):
-    examples = Examples(len(seeds), SIDE, SIDE, tmp_path)
+    examples = Examples(len(seeds), SIDE, SIDE, tmp_path / "spill")
     for seed in seeds:
         examples.add(*scene(seed))
     return examples
@@ -409,7 +409,7 @@ def test_without_validation_the_last_weights_are_kept(tmp_path):
 
 
 def test_of_equal_weights_the_latest_are_kept(tmp_path):
-    empty = Examples(1, SIDE, SIDE, tmp_path)
+    empty = Examples(1, SIDE, SIDE, tmp_path / "spill")
     empty.add(np.zeros((SIDE, SIDE, 3), np.uint8), Truth(boxes(), np.array([], int), np.array([], bool)))
     model, config = Model.fresh(CLASSES, SIDE, SIDE, 0), Settings(4, 4)
     epochs: list[Epoch] = []

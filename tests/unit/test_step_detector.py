@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +29,7 @@ from alrun.data import kitti
 from alrun.data.boxes import Box
 from alrun.data.folder import FolderStore
 from alrun.data.stores import FileNotFoundInStore
+from alrun.learn.detector import training as detector_training
 from alrun.learn.detector.model import Model
 from alrun.learn.detector.predict import Detections
 from alrun.steps import evaluate, infer, train
@@ -177,6 +180,22 @@ def test_a_learning_rate_that_is_too_high_is_said(world):
         train.run(world(params.model_copy(update={"embedded": embedded})))
     assert (caught.value.reason, caught.value.retryable) == ("LossNotFinite", False)
     assert caught.value.remedy == "lower training.embedded.learningRate"
+
+
+def test_a_disk_too_small_for_the_images_is_said(world, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(detector_training, "IN_MEMORY", 64 * 64 * 3)
+    context = world(training())
+    annotate(context, POOL[:3])
+    in_files = train.run(context)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StepError, match=r"3 images at 64 x 64 need 0 MiB below .*: No space left on device") as caught:
+        train.run(world(training()))
+    assert caught.value.reason == "ScratchFull"
+    monkeypatch.undo()
+    assert train.run(world(training())) == in_files
 
 
 @pytest.mark.parametrize(

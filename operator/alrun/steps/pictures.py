@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from alrun.data.images import ImageRefused, decode
 from alrun.data.parallel import ordered_map
 from alrun.learn.detector.images import scaled
+from alrun.learn.detector.predict import BATCH
 
 from .context import Context, StepError
 
@@ -34,7 +35,7 @@ class Picture(NamedTuple):
 
 
 def pictures(context: Context, images: Iterable[str], width: int, height: int) -> Iterator[Picture]:
-    """The images, in the given order and at the given size; a few of them are held at a time.
+    """The images, in the given order and at the given size; two batches of them are made ready ahead of their use.
 
     Raises:
         StepError: an image cannot be decoded any more.
@@ -53,4 +54,4 @@ def pictures(context: Context, images: Iterable[str], width: int, height: int) -
             ) from error
         return Picture(image, scaled(pixels, width, height), pixels.shape[1] / width, pixels.shape[0] / height)
 
-    return ordered_map(ready, context.images.read_many(images), DECODERS)
+    return ordered_map(ready, context.images.read_many(images), DECODERS, window=2 * BATCH)

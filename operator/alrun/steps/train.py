@@ -128,10 +128,22 @@ def starting_model(context: Context, params: TrainParams, classes: tuple[str, ..
 
 
 def examples(context: Context, labels: dict[str, list[Box]], held_back: set[str], model: Model) -> tuple[Examples, Examples]:
-    """The images to learn from and those to validate with, decoded."""
+    """The images to learn from and those to validate with, decoded.
+
+    Raises:
+        StepError: they fit neither into memory nor onto the disk, or an image cannot be decoded any more.
+    """
     width, height = model.width, model.height
-    learned_from = Examples(len(labels) - len(held_back), width, height, context.scratch)
-    validation = Examples(len(held_back), width, height, context.scratch)
+    try:
+        learned_from = Examples(len(labels) - len(held_back), width, height, context.scratch / "train")
+        validation = Examples(len(held_back), width, height, context.scratch / "validation")
+    except OSError as error:
+        size = len(labels) * width * height * 3 >> 20
+        raise StepError(
+            "ScratchFull",
+            f"{len(labels)} images at {width} x {height} need {size} MiB below {context.scratch}: {error.strerror}",
+            "give pods.training more ephemeral storage, or lower training.embedded.input",
+        ) from error
     for done, picture in enumerate(pictures(context, labels, width, height), start=1):
         truth = truth_of(labels[picture.image], model.classes, picture.across, picture.down)
         (validation if picture.image in held_back else learned_from).add(picture.pixels, truth)

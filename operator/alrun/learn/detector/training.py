@@ -8,6 +8,7 @@ the same bits, on any number of cores.
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,13 +31,13 @@ from .network import Tree, apply
 from .predict import Predictor
 from .targets import Targets, draw
 
-IN_MEMORY = 2 << 30
-"""Bytes of decoded images that are held in memory; more go to a file on local disk, mapped into memory."""
+IN_MEMORY = 512 << 20
+"""Bytes of decoded images that are held in memory, 3,640 images of 256x192; more go to a file on local disk, mapped into
+memory, so that what a training needs does not grow with the labels."""
 EVALUATIONS = 20
 """At most so often a training looks at the validation images."""
 WARM_UP = 0.15
 """Share of the training in which the learning rate rises."""
-
 WINDOW = 10
 """The weights that are judged and kept are a running mean over about the latest tenth of the training so far (Polyak and
 Juditsky, 1992). Single steps at a high learning rate are noisy, and with a handful of validation images the best of them
@@ -81,13 +82,15 @@ class Examples:
         truth: what is in each image, in pixels of the input.
     """
 
-    def __init__(self, count: int, width: int, height: int, scratch: Path) -> None:
-        """Room for `count` images; a file in `scratch` is mapped when they are too many for memory."""
+    def __init__(self, count: int, width: int, height: int, spill: Path) -> None:
+        """Room for `count` images; the file `spill` is made and mapped when they are too many for memory.
+
+        Raises:
+            OSError: the file does not fit on the disk.
+        """
         shape = (count, height, width, 3)
         self.pixels: NDArray[np.uint8] = (
-            np.empty(shape, np.uint8)
-            if math.prod(shape) <= IN_MEMORY
-            else np.memmap(scratch / f"examples-{count}.raw", np.uint8, "w+", shape=shape)
+            np.empty(shape, np.uint8) if math.prod(shape) <= IN_MEMORY else _mapped(spill, shape)
         )
         self.truth: list[Truth] = []
 
@@ -98,6 +101,13 @@ class Examples:
         """The next image, and what is in it, in pixels of the input."""
         self.pixels[len(self.truth)] = pixels
         self.truth.append(truth)
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    with path.open("wb") as file:
+        # a page that finds no room on the disk when it is written ends the process: ask for all of them now
+        os.posix_fallocate(file.fileno(), 0, math.prod(shape))
+    return np.memmap(path, np.uint8, "r+", shape=shape)
 
 
 @dataclass(frozen=True, slots=True)
