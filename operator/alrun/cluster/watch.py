@@ -81,7 +81,7 @@ class ListWatch:
         """
         self._api = api
         self._path = resource.path(namespace)
-        self._namespace = namespace
+        self.namespace = namespace
         self._sink = sink
         self._clock = clock
         self._selector = {"labelSelector": selector} if selector else {}
@@ -121,15 +121,15 @@ class ListWatch:
 
     async def _list(self) -> str:
         """List everything in pages; the resource version to watch from."""
-        self._sink.begin(self._namespace)
+        self._sink.begin(self.namespace)
         query = {"limit": str(self._page), **self._selector}
         while True:
             answer = await self._api.call("GET", self._path, query=query)
             self.sound_at = self._clock()
-            self._sink.page(self._namespace, answer.get("items") or ())
+            self._sink.page(self.namespace, answer.get("items") or ())
             metadata = answer.get("metadata") or {}
             if not metadata.get("continue"):
-                self._sink.end(self._namespace)
+                self._sink.end(self.namespace)
                 self.synced.set()
                 return str(metadata.get("resourceVersion", ""))
             query["continue"] = metadata["continue"]

@@ -71,6 +71,7 @@ class Reconciler:
         self._installation = installation
         self._metrics = metrics
         self._now = now
+        self._trouble: dict[Key, tuple[str, str]] = {}  # message noted, message before it
 
     async def reconcile(self, key: Key) -> float | None:
         """Make the next move of a run.
@@ -92,9 +93,10 @@ class Reconciler:
             return None
         if run is None or run.deleting:
             self._metrics.phase(key, None)
+            self._trouble.pop(key, None)
             return None
         plan = decide(run, await self._observer.observe(run), self._now())
-        return await self._act(key, run, plan)
+        return await self._act(key, run, self._recovered(key, run, plan))
 
     async def note_trouble(self, key: Key, error: Exception) -> None:
         """Say in the status that the run cannot be worked on at present; best effort.
@@ -106,11 +108,22 @@ class Reconciler:
             if run is None or run.deleting or run.status.phase in TERMINAL:
                 return
             message = f"the operator tries again: {type(error).__name__}: {error}"[:1000]
-            changed = run.status.model_copy(update={"message": message})
-            stated = conditions(changed, run.generation, self._now())
-            await apply_status(self._api, run, changed.model_copy(update={"conditions": stated}))
+            await apply_status(self._api, run, self._saying(run, run.status, message=message))
+            self._trouble[key] = (message, run.status.message)
         except (ApiError, UnreadableRun) as also:
             logger.debug("trouble with %s/%s not noted in its status: %s", *key, also)
+
+    def _recovered(self, key: Key, run: Run, plan: Plan) -> Plan:
+        """The plan without the trouble that was noted before and is over now."""
+        noted, before = self._trouble.pop(key, (None, ""))
+        if noted is None or plan.status.message != noted:
+            return plan
+        return replace(plan, status=self._saying(run, plan.status, message=before))
+
+    def _saying(self, run: Run, status: RunStatus, **fields: Any) -> RunStatus:
+        """The status with some fields changed, and the conditions that belong to it then."""
+        changed = status.model_copy(update=fields)
+        return changed.model_copy(update={"conditions": conditions(changed, run.generation, self._now())})
 
     async def _act(self, key: Key, run: Run, plan: Plan) -> float | None:
         plan, manifest = self._build(run, plan)
@@ -170,9 +183,8 @@ class Reconciler:
         if run is None or run.status.step is None:
             return
         step = run.status.step.model_copy(update={"waiting": waiting})
-        changed = run.status.model_copy(update={"step": step, "why": waiting.reason, "message": waiting.message})
-        stated = conditions(changed, run.generation, self._now())
-        await self._write(key, run, changed.model_copy(update={"conditions": stated}))
+        status = self._saying(run, run.status, step=step, why=waiting.reason, message=waiting.message)
+        await self._write(key, run, status)
         self._events.tell(
             run, Event("Warning", Reason.STEP_WAITING, f"{waiting.reason}: {waiting.message} {waiting.remedy}")
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 from aiohttp import web
@@ -28,6 +29,13 @@ async def serve(port: int, health: Health, metrics: Callable[[], bytes]) -> tupl
     app.router.add_get("/metrics", page)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, None, port)
-    await site.start()
-    return runner, runner.addresses[0][1]
+    listener = _listen(port)
+    await web.SockSite(runner, listener).start()
+    return runner, int(listener.getsockname()[1])
+
+
+def _listen(port: int) -> socket.socket:
+    """One socket for both address families, so that a port chosen by the system is the same in both."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))

@@ -4,7 +4,7 @@ kopf starts, lists and watches the runs, and reconnects. It gets one handler, wh
 adds no finalizer and no annotation, because it serves no change, timer or daemon; it posts no Events, looks at no
 CRDs and no peers.
 
-How kopf's watch is known to live (docs/adr/0003): it works through an HTTP session that we give it, whose
+How kopf's watch is known to live (docs/adr/0007): it works through an HTTP session that we give it, whose
 responses report each chunk that comes in. What is measured is the connection itself, not kopf's opinion of it.
 """
 
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection
+import os
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -117,6 +118,20 @@ class _HeardStream:
             yield chunk
 
 
+class _NotKopfs(Collection[asyncio.Task[Any]]):
+    """All tasks whose coroutine is not kopf's: at its end kopf waits for, and cancels, every other task in the loop."""
+
+    def __contains__(self, task: object) -> bool:
+        code = getattr(task.get_coro(), "cr_code", None) if isinstance(task, asyncio.Task) else None
+        return code is None or f"{os.sep}kopf{os.sep}" not in code.co_filename
+
+    def __iter__(self) -> Iterator[asyncio.Task[Any]]:
+        return (task for task in asyncio.all_tasks() if task in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 def kopf_settings() -> kopf.OperatorSettings:
     """kopf's settings for being an event source only."""
     settings = kopf.OperatorSettings()
@@ -150,12 +165,10 @@ class Source:
         self.fingerprints = Fingerprints()
         self.ear = WatchEar(self._namespaces or (None,), clock)
 
-    async def run(self, spared: Collection[asyncio.Task[Any]], started: Callable[[], None]) -> None:
+    async def run(self, started: Callable[[], None]) -> None:
         """Run kopf until `stop`, or until it ends by itself.
 
         Args:
-            spared: tasks that kopf must not wait for or cancel at its end: it takes every task begun after it for
-                its own.
             started: called once kopf has put its signal handlers in place, so that ours can be put back.
         """
         tasks = await kopf.spawn_tasks(
@@ -167,7 +180,7 @@ class Source:
             stop_flag=self._stop,
         )
         started()
-        await kopf.run_tasks(tasks, ignored=spared)
+        await kopf.run_tasks(tasks, ignored=_NotKopfs())
 
     def stop(self) -> None:
         """Ask kopf to end."""
