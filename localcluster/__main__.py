@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
-import subprocess
 import sys
 
-from . import tools
+from . import gpus, tools
 from .cluster import Cluster, choose, provide_images
+from .kubectl import Kubectl
 from .settings import instance
 from .shell import SetUpError, say
 
@@ -26,8 +25,8 @@ def main() -> int:
     commands.add_parser("kubeconfig", help="print the path of the kubeconfig")
     commands.add_parser("images", help="build the images and give them to the cluster")
     commands.add_parser("tools", help="fetch or build the programs that tests and the cluster use, and print where they are")
-    gpus = commands.add_parser("fake-gpus", help="let the nodes claim to have GPUs, for scheduling tests")
-    gpus.add_argument("count", type=int)
+    fake = commands.add_parser("fake-gpus", help="let the nodes claim to have GPUs, for scheduling tests")
+    fake.add_argument("count", type=int)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that what was begun is undone
     try:
@@ -76,15 +75,7 @@ def _images(cluster: Cluster, _: argparse.Namespace) -> int:
 
 
 def _fake_gpus(cluster: Cluster, arguments: argparse.Namespace) -> int:
-    """Extended resources are what a node's status says: no device plugin is needed to be scheduled by them."""
-    kubectl = (str(tools.kubectl()), f"--kubeconfig={cluster.kubeconfig}")
-    nodes = subprocess.run(
-        [*kubectl, "get", "nodes", "-o", "name"], check=True, capture_output=True, text=True
-    ).stdout.split()
-    for node in nodes:
-        gpus = {"nvidia.com/gpu": str(arguments.count)}
-        patch = json.dumps({"status": {"capacity": gpus, "allocatable": gpus}})
-        subprocess.run([*kubectl, "patch", node, "--subresource=status", "--type=merge", f"--patch={patch}"], check=True)
+    gpus.fake(Kubectl(cluster.kubeconfig), arguments.count)
     return 0
 
 

@@ -9,6 +9,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+_STARTED: list[subprocess.Popen[bytes]] = []
+"""Kept: Python warns of a process that is forgotten while it runs, and these outlive us on purpose."""
+
 
 class Daemons:
     """The processes of one cluster; each is known by its name."""
@@ -34,6 +37,7 @@ class Daemons:
                 start_new_session=True,  # an interrupt at the terminal is not for it
                 cwd=self._state,
             )
+        _STARTED.append(process)
         self._pid_file(name).write_text(f"{process.pid} {_birth(process.pid)}")
 
     def alive(self, name: str) -> bool:

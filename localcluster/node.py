@@ -159,6 +159,9 @@ state = "{state}/containerd/state"
                 "enforceNodeAllocatable": [],
                 "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%"},
                 "imageGCHighThresholdPercent": 100,  # images come from no registry: once removed, they are gone
+                # A container that was killed on purpose comes back at once, however often.
+                "featureGates": {"KubeletCrashLoopBackOffMax": True},
+                "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
                 "podLogsDir": f"{state}/pod-logs",
                 "nodeStatusUpdateFrequency": "5s",
                 "oomScoreAdj": 0,
@@ -207,4 +210,6 @@ def remove_state(instance: Instance) -> None:
 
 
 def _write(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=1))
+    text = json.dumps(value, indent=1)
+    if not path.exists() or path.read_text() != text:  # kube-proxy ends itself when its file is written
+        path.write_text(text)

@@ -1,0 +1,88 @@
+"""One cluster for all tests here, with the operator installed as users install it, and a store with a data set.
+
+DATA and FORMAT in the environment name a data set of one's own; without them a small one is generated.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from localcluster import layouts, s3
+from localcluster.cluster import choose, provide_images
+from localcluster.install import install
+from localcluster.kubectl import Kubectl
+from localcluster.settings import Instance
+
+from alrun.data import synthetic
+
+from .harness import BUCKET, DATASET, Place, Run, World
+
+STORE_NAMESPACE = "tests-store"
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    cluster = choose(Instance(os.environ.get("ALRUN_CLUSTER", "test")))
+    if not hasattr(cluster, "restart_api_server"):
+        pytest.skip("these tests break the cluster on purpose: they run on one of their own only, without CONTEXT")
+    was_running = cluster.running()
+    try:
+        cluster.up()
+        images = provide_images(cluster)
+        kubectl = Kubectl(cluster.kubeconfig)
+        install(kubectl, cluster.instance, images)
+        store = s3.start(kubectl, images["s3"], STORE_NAMESPACE)
+        folder, layout = _data(tmp_path_factory)
+        pictures = sum(file.suffix.lower() in layouts.PICTURES for file in layouts.files(folder, layout))
+        world = World(
+            cluster, store, layout, images_per_shard=pictures // 2
+        )  # the pool, without the test set, has two shards
+        with world.bucket() as bucket:
+            if BUCKET not in {entry["Name"] for entry in bucket.list_buckets()["Buckets"]}:
+                bucket.create_bucket(Bucket=BUCKET)
+            for file in layouts.files(folder, layout):
+                bucket.upload_file(str(file), BUCKET, f"{DATASET}/{file.relative_to(folder).as_posix()}")
+        yield world
+    finally:
+        if not was_running:
+            cluster.down()
+
+
+def _data(factory: pytest.TempPathFactory) -> tuple[Path, layouts.Layout]:
+    if os.environ.get("DATA"):
+        folder = Path(os.environ["DATA"])
+        return folder, layouts.find(folder, os.environ["FORMAT"])
+    folder = factory.mktemp("data") / "parts"
+    synthetic.generate(folder, images=60, seed=7)
+    return folder, layouts.find(folder, "KITTI")
+
+
+_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture
+def place(world: World, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A namespace for the test, deleted after it."""
+    name = f"test-{next(_numbers)}-{os.getpid()}"
+    yield Place(world, name)
+    world.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(world: World) -> Run:
+    """A run that nobody touches, begun with the first test and waited for by those that look at it."""
+    return Place(world, f"undisturbed-{os.getpid()}").start("whole", WHOLE)
+
+
+WHOLE = {"loop": {"maxCycles": 3}, "training": {"embedded": {"iterations": 30}}}
+"""A run of 22 steps, with two shards."""

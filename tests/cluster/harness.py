@@ -1,0 +1,326 @@
+"""A real cluster as the tests see it: make a run, wait until something is so, break something.
+
+Waiting is done on watches with a deadline: a test goes on in the moment in which what it waits for is so, and
+what it waited for in vain is in the message, with the run's status and the operator's log.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import urllib3
+from kubernetes import client, config, watch
+from kubernetes.client.exceptions import ApiException
+from localcluster import s3
+from localcluster.cluster import BreakableCluster
+from localcluster.install import NAMESPACE as OPERATOR_NAMESPACE
+from localcluster.install import SELECTOR as OPERATOR_SELECTOR
+from localcluster.kubectl import Kubectl
+from localcluster.layouts import Layout
+
+GROUP, VERSION, PLURAL = "activelearning.dev", "v1alpha1", "activelearningruns"
+BUCKET = "tests"
+SECRET = "s3-access"
+DATASET = "dataset"
+Object = dict[str, Any]
+
+
+class World:
+    """The cluster under test, with the operator and a store with a data set in it."""
+
+    def __init__(self, cluster: BreakableCluster, store: s3.S3, layout: Layout, images_per_shard: int) -> None:
+        self.cluster = cluster
+        self.kubectl = Kubectl(cluster.kubeconfig)
+        self.store = store
+        self.layout = layout
+        self.images_per_shard = images_per_shard
+        configuration = client.Configuration()
+        config.load_kube_config(str(cluster.kubeconfig), client_configuration=configuration)
+        configuration.retries = False
+        self.api = client.ApiClient(configuration)
+        self.core = client.CoreV1Api(self.api)
+        self.batch = client.BatchV1Api(self.api)
+        self.custom = client.CustomObjectsApi(self.api)
+        self.leases = client.CoordinationV1Api(self.api)
+
+    def leader(self) -> str:
+        """Name of the operator's pod that holds the Lease."""
+        return str(self.leases.read_namespaced_lease("alrun", OPERATOR_NAMESPACE).spec.holder_identity)
+
+    def kill_operator(self, pod: str) -> None:
+        """SIGKILL to the operator in a pod; the kubelet starts it again."""
+        statuses = self.core.read_namespaced_pod(pod, OPERATOR_NAMESPACE).status.container_statuses
+        container = statuses[0].container_id
+        if container and statuses[0].state.running:
+            self.cluster.kill_container(container.rpartition("/")[2])
+
+    def operators(self) -> list[client.V1Pod]:
+        """The operator's pods."""
+        return list(self.core.list_namespaced_pod(OPERATOR_NAMESPACE, label_selector=OPERATOR_SELECTOR).items)
+
+    def operator_log(self) -> str:
+        """End of what the operator's pods had to say."""
+        return self.kubectl(
+            "logs", f"--namespace={OPERATOR_NAMESPACE}", f"--selector={OPERATOR_SELECTOR}", "--tail=30", "--prefix"
+        )
+
+    @contextmanager
+    def bucket(self) -> Iterator[Any]:
+        """A client of the store, from this machine."""
+        with self.kubectl.forward(self.store.namespace, "service/s3", s3.PORT) as port:
+            yield boto3.client(
+                "s3",
+                endpoint_url=f"http://127.0.0.1:{port}",
+                region_name=s3.REGION,
+                aws_access_key_id=self.store.access_key,
+                aws_secret_access_key=self.store.secret_key,
+            )
+
+    def files(self, prefix: str) -> dict[str, int]:
+        """Files in the bucket below a prefix, with their sizes."""
+        with self.bucket() as bucket:
+            pages = bucket.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+            return {entry["Key"].removeprefix(prefix): entry["Size"] for page in pages for entry in page.get("Contents", [])}
+
+    def read(self, key: str) -> bytes:
+        """One file of the bucket."""
+        with self.bucket() as bucket:
+            return bytes(bucket.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+
+
+class Place:
+    """A namespace of a test's own, with the Secret that its runs refer to."""
+
+    def __init__(self, world: World, name: str, store: s3.S3 | None = None) -> None:
+        self.world = world
+        self.name = name
+        self.store = store or world.store
+        namespace = {"metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+        world.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", **namespace}, self.store.secret(SECRET, name))
+
+    def spec(self, changes: Mapping[str, Any] | None = None) -> Object:
+        """A run that does everything a run does, on little data and with little training."""
+        spec: Object = {
+            "seed": 5,
+            "dataset": {
+                "uri": f"s3://{BUCKET}/{DATASET}",
+                "images": self.world.layout.images,
+                "labels": {"path": self.world.layout.labels, "format": self.world.layout.format},
+                "storage": {"endpoint": self.store.endpoint, "region": s3.REGION, "secretRef": {"name": SECRET}},
+            },
+            "workspace": {"uri": f"s3://{BUCKET}/workspace"},
+            "loop": {
+                "initialBatch": {"count": 8},
+                "batch": {"count": 4},
+                "maxCycles": 2,
+                "labelBudget": {"images": 100},
+            },
+            "training": {"embedded": {"iterations": 10, "batchSize": 4, "input": {"width": 64, "height": 64}}},
+            "inference": {"imagesPerShard": self.world.images_per_shard},
+            "pods": {"default": {"resources": {"requests": {"cpu": "20m", "memory": "64Mi"}}}},
+            "retry": {"backoff": {"initial": "1s", "max": "2s"}},
+        }
+        return _merged(spec, changes or {})
+
+    def start(self, name: str, changes: Mapping[str, Any] | None = None) -> Run:
+        """Apply a run."""
+        manifest = {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": "ActiveLearningRun",
+            "metadata": {"name": name, "namespace": self.name},
+            "spec": self.spec(changes),
+        }
+        self.world.custom.create_namespaced_custom_object(GROUP, VERSION, self.name, PLURAL, manifest)
+        return Run(self.world, self.name, name)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run in the cluster."""
+
+    world: World
+    namespace: str
+    name: str
+
+    @property
+    def root(self) -> str:
+        """Its folder in the bucket."""
+        return f"workspace/runs/{self.namespace}/{self.name}/"
+
+    def get(self) -> Object:
+        """The run as it is."""
+        return dict(self.world.custom.get_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, self.name))
+
+    def status(self) -> Object:
+        """Its status; empty where there is none yet."""
+        return dict(self.get().get("status", {}))
+
+    def patch(self, change: Object) -> None:
+        """A merge patch on the run."""
+        self.world.kubectl(
+            "patch", "alr", self.name, f"--namespace={self.namespace}", "--type=merge", f"--patch={json.dumps(change)}"
+        )
+
+    def delete(self) -> None:
+        """Delete the run."""
+        self.world.custom.delete_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, self.name)
+
+    def until(self, what: str, holds: Callable[[Object], bool], timeout: float = 120) -> Object:
+        """Wait until the status is as wanted; the status then.
+
+        Raises:
+            AssertionError: it was not so in time, or the run ended otherwise before.
+        """
+        status: Object = {}
+        for status in self.changes(timeout):
+            if holds(status):
+                return status
+            if status.get("phase") == "Failed":
+                break
+        raise AssertionError(
+            f"{self.namespace}/{self.name}: waited for {what}; the status was {_text(status)}\n{self._story()}"
+        )
+
+    def changes(self, timeout: float) -> Iterator[Object]:
+        """The status now and after every change, for at most so many seconds; an API server that is away is waited for."""
+        end = time.monotonic() + timeout
+        while (left := end - time.monotonic()) > 0:
+            try:
+                run = self.get()
+                yield dict(run.get("status", {}))
+                stream = watch.Watch().stream(
+                    self.world.custom.list_namespaced_custom_object,
+                    GROUP,
+                    VERSION,
+                    self.namespace,
+                    PLURAL,
+                    field_selector=f"metadata.name={self.name}",
+                    resource_version=run["metadata"]["resourceVersion"],
+                    timeout_seconds=max(1, int(left)),
+                )
+                for event in stream:
+                    yield dict(event["object"].get("status", {}))
+            except (ApiException, urllib3.exceptions.HTTPError) as error:
+                if getattr(error, "status", 0) == 404:
+                    raise
+                time.sleep(0.5)  # an API server that is down refuses at once: do not ask it a thousand times
+
+    def phase(self, *wanted: str, timeout: float = 120) -> Object:
+        """Wait for one of the phases."""
+        return self.until(" or ".join(wanted), lambda status: status.get("phase") in wanted, timeout)
+
+    def step(self, name: str, timeout: float = 120) -> Object:
+        """Wait until a step runs: its pod has started."""
+
+        def running(status: Object) -> bool:
+            step = status.get("step") or {}
+            return step.get("name") == name and bool(step.get("runningAt"))
+
+        return self.until(f"step {name} running", running, timeout)
+
+    def waits(self, reason: str, timeout: float = 60) -> Object:
+        """Wait until the step waits for this reason; what is said of it."""
+
+        def waiting(status: Object) -> bool:
+            return ((status.get("step") or {}).get("waiting") or {}).get("reason") == reason
+
+        return dict(self.until(f"waiting for {reason}", waiting, timeout)["step"]["waiting"])
+
+    def fails(self, timeout: float = 120) -> Object:
+        """Wait until the run has failed; what is said of it."""
+        return dict(self.until("the run's failure", lambda status: status.get("phase") == "Failed", timeout)["failure"])
+
+    def jobs(self) -> list[client.V1Job]:
+        """Its Jobs."""
+        selector = f"{GROUP}/run={self.name}"
+        return list(self.world.batch.list_namespaced_job(self.namespace, label_selector=selector).items)
+
+    def pods(self, job: str) -> list[client.V1Pod]:
+        """Pods of a Job."""
+        return list(self.world.core.list_namespaced_pod(self.namespace, label_selector=f"job-name={job}").items)
+
+    def until_pod_runs(self, job: str, timeout: float = 60) -> client.V1Pod:
+        """Wait until a pod of the Job runs."""
+        stream = watch.Watch().stream(
+            self.world.core.list_namespaced_pod,
+            self.namespace,
+            label_selector=f"job-name={job}",
+            timeout_seconds=int(timeout),
+        )
+        for event in stream:
+            if event["object"].status.phase == "Running":
+                return event["object"]
+        raise AssertionError(f"no pod of {job} ran within {timeout:.0f} s")
+
+    def until_jobs_gone(self, timeout: float = 60) -> None:
+        """Wait until no Job of the run is left."""
+        if not self.jobs():
+            return
+        stream = watch.Watch().stream(
+            self.world.batch.list_namespaced_job,
+            self.namespace,
+            label_selector=f"{GROUP}/run={self.name}",
+            timeout_seconds=int(timeout),
+        )
+        for event in stream:
+            if event["type"] == "DELETED" and not self.jobs():
+                return
+        assert not [job.metadata.name for job in self.jobs()]
+
+    def events(self) -> list[Object]:
+        """Events about the run."""
+        found = self.world.kubectl.get("events.v1.events.k8s.io", f"--namespace={self.namespace}")["items"]
+        return [event for event in found if event["regarding"].get("name") == self.name]
+
+    def _story(self) -> str:
+        pods = self.world.kubectl("get", "jobs,pods", f"--namespace={self.namespace}", "-o", "wide")
+        step = (self.status().get("step") or {}).get("job")
+        logs = ""
+        if step:
+            try:
+                logs = self.world.kubectl(
+                    "logs", f"job/{step}", f"--namespace={self.namespace}", "--tail=30", "--all-containers"
+                )
+            except Exception as error:  # the pod may be gone, and the story is told without it
+                logs = str(error)
+        return f"{pods}\n--- step\n{logs}\n--- operator\n{self.world.operator_log()}"
+
+
+def timeless(status: Object, run: Run) -> Object:
+    """A status without what differs between two runs that went the same way: times, uids, costs, the namespace."""
+    text = json.dumps(status).replace(f"/{run.namespace}/", "/NAMESPACE/")
+    return dict(_without(json.loads(text)))
+
+
+_TIMES = re.compile(r"(At|Time|Seconds|uid|Uid)$")
+
+
+def _without(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _without(child)
+            for key, child in value.items()
+            if not (_TIMES.search(key) and key != "annotatorSeconds") and key not in {"progress", "waiting"}
+        }
+    return [_without(child) for child in value] if isinstance(value, list) else value
+
+
+def _merged(base: Object, changes: Mapping[str, Any]) -> Object:
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _text(status: Object) -> str:
+    return json.dumps(
+        {key: status.get(key) for key in ("phase", "message", "step", "failure", "stop", "cyclesDone")}, indent=1
+    )

@@ -1,0 +1,111 @@
+"""The parts of localcluster/ that decide something without a cluster."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from localcluster import archive, layouts, settings
+from localcluster.shell import SetUpError, run, wait_until
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+@pytest.mark.parametrize(
+    ("label_format", "files", "images", "labels"),
+    [
+        ("voc", ["JPEGImages/a.jpg", "Annotations/a.xml", "ImageSets/Main/test.txt"], "JPEGImages", "Annotations"),
+        ("kitti", ["image_2/a.png", "label_2/a.txt"], "image_2", "label_2"),
+        ("KITTI", ["images/x/a.png", "labels/x/a.txt"], "images", "labels"),
+        ("yolo", ["images/a.JPG", "labels/a.txt", "data.yaml"], "images", "labels"),
+        ("coco", ["images/a.jpg", "annotations.json"], "images", "annotations.json"),
+        ("coco", ["a.jpg", "_annotations.coco.json"], ".", "_annotations.coco.json"),
+    ],
+)
+def test_a_common_layout_is_found(tmp_path: Path, label_format: str, files: list[str], images: str, labels: str) -> None:
+    touch(tmp_path, *files)
+
+    layout = layouts.find(tmp_path, label_format)
+
+    assert layout == layouts.Layout(label_format.upper(), images, labels)
+    wanted = [name for name in files if not name.startswith("ImageSets")]
+    assert [path.relative_to(tmp_path).as_posix() for path in layouts.files(tmp_path, layout)] == sorted(wanted)
+
+
+def test_an_unknown_layout_says_what_was_expected_and_found(tmp_path: Path) -> None:
+    touch(tmp_path, "pictures/a.jpg", "readme.txt")
+
+    with pytest.raises(SetUpError, match=r"JPEGImages/ with Annotations .* It has: pictures/, readme\.txt"):
+        layouts.find(tmp_path, "voc")
+
+
+@pytest.mark.parametrize(
+    ("folder", "label_format", "words"), [("nowhere", "voc", "is no folder"), (".", "csv", "voc, kitti, yolo, coco")]
+)
+def test_a_wrong_folder_or_format_is_named(tmp_path: Path, folder: str, label_format: str, words: str) -> None:
+    with pytest.raises(SetUpError, match=words):
+        layouts.find(tmp_path / folder, label_format)
+
+
+def test_the_addresses_of_a_cluster_do_not_overlap() -> None:
+    instance = settings.Instance("demo")
+    network = ipaddress.ip_network(instance.network)
+    parts = [ipaddress.ip_network(text) for text in (instance.pods, instance.services, f"{instance.prefix}.255.0/30")]
+
+    assert all(part.subnet_of(network) for part in parts)
+    assert not any(one.overlaps(other) for one in parts for other in parts if one is not other)
+    assert {ipaddress.ip_address(instance.host_address), ipaddress.ip_address(instance.node_address)} <= set(
+        parts[2].hosts()
+    )
+
+
+def test_demo_and_test_clusters_have_addresses_of_their_own() -> None:
+    one, other = settings.Instance("demo"), settings.Instance("test")
+
+    assert not ipaddress.ip_network(one.network).overlaps(ipaddress.ip_network(other.network))
+    assert one.link != other.link
+    assert one.state != other.state
+
+
+@pytest.mark.parametrize("name", ["Demo", "a/b", "..", "x" * 21, "a b", "é"])
+def test_a_name_that_makes_no_file_or_link_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("ALRUN_CLUSTER", name)
+
+    with pytest.raises(ValueError, match="ALRUN_CLUSTER"):
+        settings.instance()
+
+
+def test_an_image_of_one_program(tmp_path: Path) -> None:
+    program = tmp_path / "hello"
+    program.write_bytes(b"#!")
+    archive.write_image(tmp_path / "image.tar", "localhost/hello:1", {"bin/hello": program}, entrypoint=["/bin/hello"])
+
+    with tarfile.open(tmp_path / "image.tar") as image:
+        (manifest,) = json.load(image.extractfile("manifest.json"))  # type: ignore[arg-type]
+        config = json.load(image.extractfile(manifest["Config"]))  # type: ignore[arg-type]
+        with tarfile.open(fileobj=image.extractfile(manifest["Layers"][0])) as layer:
+            assert layer.getnames() == ["bin/hello"]
+            assert layer.getmember("bin/hello").mode == 0o755
+    assert manifest["RepoTags"] == ["localhost/hello:1"]
+    assert config["config"] == {"Entrypoint": ["/bin/hello"], "User": "65532:65532"}
+
+
+def test_a_program_that_fails_shows_the_end_of_what_it_said() -> None:
+    with pytest.raises(SetUpError, match=r"ended with 3:\nno such luck"):
+        run("sh", "-c", "echo no such luck >&2; exit 3")
+
+
+def test_waiting_in_vain_shows_the_logs(tmp_path: Path) -> None:
+    log = tmp_path / "thing.log"
+    log.write_text("the reason\n")
+
+    with pytest.raises(SetUpError, match=r"the thing is up: not so after 0 s\n--- end of .*thing.log:\nthe reason"):
+        wait_until("the thing is up", lambda: False, 0, [log])
