@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from . import tools
@@ -48,8 +49,8 @@ class ControlPlane:
         self._daemons.stop("kube-apiserver")
         self.up()
 
-    def _wait(self, what: str, check: object) -> None:
-        wait_until(what, check, 90, [self._daemons.log(name) for name in DAEMONS])  # type: ignore[arg-type]
+    def _wait(self, what: str, check: Callable[[], bool]) -> None:
+        wait_until(what, check, 90, [self._daemons.log(name) for name in DAEMONS])
 
     def _make_secrets(self) -> None:
         state = self._instance.state

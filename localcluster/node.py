@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from . import archive, tools
@@ -100,8 +101,8 @@ class Node:
         """Names of the images that pods can use."""
         return set(run(*self.ctr("images", "list", "--quiet")).split())
 
-    def _wait(self, what: str, check: object) -> None:
-        wait_until(what, check, 90, [self._daemons.log(name) for name in ("containerd", "kubelet", "kube-proxy")])  # type: ignore[arg-type]
+    def _wait(self, what: str, check: Callable[[], bool]) -> None:
+        wait_until(what, check, 90, [self._daemons.log(name) for name in ("containerd", "kubelet", "kube-proxy")])
 
     def _write_configuration(self) -> None:
         state, instance = self._state, self._instance
