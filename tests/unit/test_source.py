@@ -11,6 +11,7 @@ from kubernetes.aio import client as k8s
 
 from alrun.cluster.client import Client
 from alrun.controller.source import Fingerprints, Source, WatchEar, kopf_settings
+from tests.model.fake_server import DISCOVERY
 
 PATH = "/apis/activelearning.dev/v1alpha1/activelearningruns"
 
@@ -120,21 +121,3 @@ def test_kopf_lists_watches_and_is_heard_and_changes_nothing() -> None:
         assert not [path for _, path in requests if "kopf" in path or "customresource" in path or "events" in path]
 
     asyncio.run(scenario())
-
-
-RESOURCE = {
-    "name": "activelearningruns",
-    "singularName": "activelearningrun",
-    "namespaced": True,
-    "kind": "ActiveLearningRun",
-    "verbs": ["get", "list", "watch", "patch"],
-}
-GROUP_VERSION = {"groupVersion": "activelearning.dev/v1alpha1", "version": "v1alpha1"}
-DISCOVERY: dict[str, Any] = {
-    "/api": {"versions": ["v1"]},
-    "/api/v1": {
-        "resources": [{"name": "namespaces", "singularName": "namespace", "namespaced": False, "kind": "Namespace"}]
-    },
-    "/apis": {"groups": [{"name": "activelearning.dev", "versions": [GROUP_VERSION], "preferredVersion": GROUP_VERSION}]},
-    "/apis/activelearning.dev/v1alpha1": {"groupVersion": "activelearning.dev/v1alpha1", "resources": [RESOURCE]},
-}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -81,7 +82,7 @@ def job_view(obj: Object) -> JobView:
     return JobView(
         name=metadata["name"],
         uid=metadata["uid"],
-        run_uid=labels.get(meta.LABEL_RUN_UID, ""),
+        run_uid=sys.intern(labels.get(meta.LABEL_RUN_UID, "")),  # one text for all Jobs of a run
         created_at=_time(metadata.get("creationTimestamp")) or _EPOCH,
         started_at=_time(status.get("startTime")),
         finished_at=_time(ended) if complete or failed else None,
