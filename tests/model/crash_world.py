@@ -70,12 +70,15 @@ class Trouble:
     faults: int = 8
     overlap: float = 0.0  # another operator begins while the old one still works
     overlaps: int = 2
+    stall: float = 0.03  # a call takes long, or the whole process is frozen
+    stalls: int = 3
     lag: float = 0.3  # share of turns in which the watch delivers
     lost_deletion: float = 0.0
     step_fails: float = 0.0
     pod_lost: float = 0.0
     job_deleted: float = 0.0
     suspended: float = 0.0
+    unlabelled: float = 0.0
     mishaps: int = 4
 
 
@@ -103,6 +106,9 @@ class Operator:
         self.due: datetime | None = world.now()
         self.failures = 0
         self.again = False
+        self.stalled_until: datetime | None = None
+        self.frozen = False
+        self.generation = world.run["metadata"]["generation"]
         self.relist()
 
     def _told(self, key: tuple[str, str]) -> None:
@@ -116,7 +122,7 @@ class Operator:
     def relist(self) -> None:
         """List all Jobs, as after a lost watch."""
         self.jobs.begin(None)
-        self.jobs.page(None, self.world.api.all("jobs"))
+        self.jobs.page(None, [job for job in self.world.api.all("jobs") if _labelled(job)])
         self.jobs.end(None)
         self.cursor = len(self.world.api.changes)
         self.wake()
@@ -126,17 +132,22 @@ class Operator:
         change = self.world.api.changes[self.cursor]
         self.cursor += 1
         if change.key[0] == "jobs":
-            if change.type == "DELETED":
+            if change.type == "DELETED" or not _labelled(change.object):
                 self.jobs.deleted(change.object)
             else:
                 self.jobs.changed(change.object)
-        elif change.key == RUN and change.object["metadata"].get("generation") != self.world.seen_generation:
-            self.world.seen_generation = change.object["metadata"].get("generation")
+        elif change.key == RUN and change.object["metadata"]["generation"] != self.generation:
+            self.generation = change.object["metadata"]["generation"]
             self.wake()
 
     @property
+    def stalled(self) -> bool:
+        return self.stalled_until is not None and self.stalled_until > self.world.now()
+
+    @property
     def behind(self) -> bool:
-        return self.cursor < len(self.world.api.changes)
+        """Whether the watch has something to tell that can be heard."""
+        return self.cursor < len(self.world.api.changes) and not (self.frozen and self.stalled)
 
     def begin(self) -> None:
         self.again = False
@@ -153,7 +164,7 @@ class Operator:
             self._rest(end.value)
         except ApiError:
             self.failures += 1
-            self._rest(min(60.0, 0.2 * 2**self.failures))
+            self._rest(min(60.0, 0.2 * 2 ** min(self.failures, 10)))
         return None
 
     def _rest(self, seconds: float | None) -> None:
@@ -180,8 +191,7 @@ class CrashWorld:
         self.made: list[str] = []
         self.deleted: set[str] = set()  # uids of Jobs deleted by hand
         self.noted: set[str] = set()  # uids that a status has named
-        self.crashes = self.faults = self.overlaps = self.mishaps = 0
-        self.seen_generation = 1
+        self.crashes = self.faults = self.overlaps = self.stalls = self.mishaps = 0
         self.budget = 30 * cycles
         self.snapshots: list[Snapshot] = []
         self._live_at = -1
@@ -237,7 +247,7 @@ class CrashWorld:
             if operator.behind and rng.random() < trouble.lag:
                 self._deliver(operator)
                 return True
-        working = [operator for operator in self.operators if operator.work is not None]
+        working = [operator for operator in self.operators if operator.work is not None and not operator.stalled]
         if working:
             self._step(rng.choice(working))
             if rng.random() < 0.2:
@@ -247,21 +257,26 @@ class CrashWorld:
         if ready:
             rng.choice(ready).begin()
             return True
-        if len(self.operators) > 1:  # the old one finds that it has lost the Lease
+        if (
+            len(self.operators) > 1 and not self.operators[0].stalled and rng.random() < 0.3
+        ):  # the old one finds that it has lost the Lease
             self.operators.pop(0).crash()
             return True
         if self._mishap() or self._controller():
             return True
-        if self.operators[0].behind:
-            self._deliver(self.operators[0])
+        behind = [operator for operator in self.operators if operator.behind]
+        if behind:
+            self._deliver(behind[0])
             return True
         return self._wait()
 
     def _wait(self) -> bool:
         """Nothing can be done now: on to the next time at which something can."""
-        if self.status.get("phase") in TERMINAL and not self.status.get("ending") and not self._live():
+        stalled = [operator.stalled_until for operator in self.operators if operator.stalled]
+        at_rest = self.status.get("phase") in TERMINAL and not self.status.get("ending") and not self._live()
+        if at_rest and not stalled and len(self.operators) == 1:
             return False
-        times = [operator.due for operator in self.operators if operator.due is not None]
+        times = [time for time in (*stalled, *(operator.due for operator in self.operators)) if time is not None]
         times += [parse_time(job["status"]["startTime"]) + timedelta(seconds=STEP_SECONDS) for job in self._running()]
         if not times:
             times = [self.time + timedelta(seconds=450)]  # the sweep over all runs
@@ -281,6 +296,10 @@ class CrashWorld:
         elif self.overlaps < trouble.overlaps and len(self.operators) == 1 and rng.random() < trouble.overlap:
             self.overlaps += 1
             self.operators.append(Operator(self))
+        elif self.stalls < trouble.stalls and rng.random() < trouble.stall:
+            self.stalls += 1
+            operator.stalled_until = self.time + timedelta(seconds=rng.choice([3, 12, 40]))
+            operator.frozen = rng.random() < 0.5
         elif self.faults < trouble.faults:
             chance = trouble.no_answer if point.where == "before" else trouble.lost_answer
             if rng.random() < chance:
@@ -389,6 +408,10 @@ class CrashWorld:
             self.api.remove(("jobs", NAMESPACE, job["metadata"]["name"]))
         elif running and chance < lost:
             self._disrupt(rng.choice(running))
+        elif running and chance < lost + trouble.unlabelled:
+            job = rng.choice(running)
+            metadata = {**job["metadata"], "labels": {}}
+            self.api.change(("jobs", NAMESPACE, job["metadata"]["name"]), metadata=metadata)
         elif (
             self.status.get("phase") not in TERMINAL and chance < trouble.job_deleted + trouble.pod_lost + trouble.suspended
         ):
@@ -442,6 +465,11 @@ class CrashWorld:
         paid = after["cost"]["jobs"] - before.get("cost", {}).get("jobs", 0)
         assert paid in {0, 1}, "two attempts paid in one write"
         assert after["cost"]["jobs"] <= len(self.made), "more attempts paid than Jobs made"
+
+
+def _labelled(job: Object) -> bool:
+    """Whether the watch by label knows a Job."""
+    return meta.LABEL_RUN_UID in job["metadata"]["labels"]
 
 
 def _finished(job: Object) -> bool:

@@ -17,7 +17,7 @@ import pytest
 from .crash_world import CrashWorld, Operator, Snapshot, Trouble, timeless
 
 SCHEDULES = int(os.environ.get("ALRUN_SCHEDULES", "300"))
-CALM = Trouble(crashes=0, faults=0, overlaps=0, lag=1.0)
+CALM = Trouble(crashes=0, faults=0, overlaps=0, stalls=0, lag=1.0)
 
 
 @cache
@@ -37,7 +37,7 @@ def play(seed: int) -> None:
     if kind == 2:
         trouble.overlap = 0.05
     if kind == 3:
-        trouble.step_fails = trouble.pod_lost = trouble.job_deleted = trouble.suspended = 0.05
+        trouble.step_fails = trouble.pod_lost = trouble.job_deleted = trouble.suspended = trouble.unlabelled = 0.05
     expected, jobs, moments = undisturbed(cycles)
     world = CrashWorld(seed, trouble, cycles, random.Random(seed).choice([None, *moments]))
     final = world.play()

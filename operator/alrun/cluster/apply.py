@@ -13,7 +13,7 @@ from .api import APPLY, Api, Object
 from .errors import AlreadyExists, ApiError, Conflict, NotFound
 from .jobs import JobCache
 from .resources import JOBS, RUNS
-from .views import owner_run_uid
+from .views import job_view, owner_run_uid
 
 
 class NameTaken(ApiError):
@@ -62,10 +62,12 @@ class Made:
     Attributes:
         job: as the API server has it.
         before: True where it was there already, from a try whose answer or whose process was lost.
+        watched: False where it has lost the labels by which Jobs are watched.
     """
 
     job: JobView
-    before: bool
+    before: bool = False
+    watched: bool = True
 
 
 async def create_job(api: Api, run: Run, manifest: Object, jobs: JobCache) -> Made:
@@ -77,21 +79,21 @@ async def create_job(api: Api, run: Run, manifest: Object, jobs: JobCache) -> Ma
     """
     name = manifest["metadata"]["name"]
     try:
-        obj = await api.call("POST", JOBS.path(run.namespace), query={"fieldManager": meta.FIELD_MANAGER}, body=manifest)
-        before = False
+        query = {"fieldManager": meta.FIELD_MANAGER}
+        return Made(jobs.put(await api.call("POST", JOBS.path(run.namespace), query=query, body=manifest)))
     except AlreadyExists:
         obj = await api.call("GET", JOBS.path(run.namespace, name))
-        before = True
-        owner = owner_run_uid(obj)
-        labelled = (obj["metadata"].get("labels") or {}).get(meta.LABEL_RUN_UID)
-        if {owner, labelled} != {run.uid}:
-            raise NameTaken(
-                f"Job {run.namespace}/{name} exists and is not of this run (it names the run {owner or labelled or 'none'}, "
-                f"this one is {run.uid}); delete that Job, or give the run another name",
-                status=409,
-                reason="NameTaken",
-            ) from None
-    return Made(jobs.put(obj), before)
+    owner, labelled = owner_run_uid(obj), (obj["metadata"].get("labels") or {}).get(meta.LABEL_RUN_UID)
+    if {uid for uid in (owner, labelled) if uid} != {run.uid}:
+        raise NameTaken(
+            f"Job {run.namespace}/{name} exists and is not of this run (it names the run {owner or labelled or 'none'}, "
+            f"this one is {run.uid}); delete that Job, or give the run another name",
+            status=409,
+            reason="NameTaken",
+        )
+    if labelled is None:
+        return Made(job_view(obj), before=True, watched=False)
+    return Made(jobs.put(obj), before=True)
 
 
 async def end_job(api: Api, namespace: str, end: JobEnd) -> bool:

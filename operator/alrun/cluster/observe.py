@@ -56,7 +56,7 @@ class Observer:
         self._now = now
         self._memory: dict[str, _Memory] = {}
         self._nodes: dict[str, tuple[float, bool | None]] = {}
-        self._taken: dict[str, str] = {}
+        self._unwatched: dict[str, str] = {}
 
     async def run(self, namespace: str, name: str) -> Run | None:
         """The run, read live; None where there is none.
@@ -73,11 +73,11 @@ class Observer:
     def forget(self, run_uid: str) -> None:
         """The run has ended or is gone; nothing about it needs to be remembered."""
         self._memory.pop(run_uid, None)
-        self._taken.pop(run_uid, None)
+        self._unwatched.pop(run_uid, None)
 
-    def name_taken(self, run_uid: str, job: str) -> None:
-        """A Job of this name could not be made because another is in the way; look at that one from now on."""
-        self._taken[run_uid] = job
+    def look_at(self, run_uid: str, job: str) -> None:
+        """The watch does not tell of the Job of this name: it is another's, or has lost its labels. Ask for it each time."""
+        self._unwatched[run_uid] = job
 
     async def observe(self, run: Run) -> Observed:
         """What is in the cluster for a run.
@@ -118,12 +118,11 @@ class Observer:
         for name, uid in sorted(asked):
             if uid not in jobs and (job := await self._job(run.namespace, name)) and job.uid == uid:
                 jobs[uid] = replace(job, run_uid=run.uid)
-        if (taken := self._taken.get(run.uid)) is not None:
-            other = await self._job(run.namespace, taken)
-            if other is None:
-                del self._taken[run.uid]
+        if step is not None and self._unwatched.get(run.uid) == step.job:
+            if (job := await self._job(run.namespace, step.job)) is not None:
+                jobs.setdefault(job.uid, job)
             else:
-                jobs.setdefault(other.uid, other)
+                del self._unwatched[run.uid]
         found = tuple(sorted(jobs.values(), key=lambda job: (job.created_at, job.name)))
         if step is None:
             return found, None

@@ -82,7 +82,7 @@ def job_view(obj: Object) -> JobView:
     return JobView(
         name=metadata["name"],
         uid=metadata["uid"],
-        run_uid=sys.intern(labels.get(meta.LABEL_RUN_UID, "")),  # one text for all Jobs of a run
+        run_uid=sys.intern(labels.get(meta.LABEL_RUN_UID) or owner_run_uid(obj)),  # one text for all Jobs of a run
         created_at=_time(metadata.get("creationTimestamp")) or _EPOCH,
         started_at=_time(status.get("startTime")),
         finished_at=_time(ended) if complete or failed else None,

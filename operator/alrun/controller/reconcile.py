@@ -169,10 +169,12 @@ class Reconciler:
         try:
             made = await create_job(self._api, run, manifest, self._jobs)
         except NameTaken:
-            self._observer.name_taken(run.uid, name)
+            self._observer.look_at(run.uid, name)
             raise
         except (Forbidden, Rejected) as error:
             return Waiting(reason=REFUSED, message=error.message[:1000], remedy=_remedy(error), since=self._now())
+        if not made.watched:
+            self._observer.look_at(run.uid, name)
         if not made.before:
             self._metrics.jobs_made.inc()
         return None
