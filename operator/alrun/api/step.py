@@ -220,7 +220,9 @@ class StepResult(TolerantModel):
     metrics: dict[str, float] = Field(default_factory=dict, description="train: on validation. evaluate: on the test set.")
     model: str | None = Field(default=None, description="train: full URI of the model.")
     report: str | None = Field(default=None, description="report: full URI of the page.")
-    exhausted: bool = Field(default=False, description="select, annotate: no image, or no budget, is left for another batch.")
+    exhausted: bool = Field(
+        default=False, description="select, annotate: no image, or no budget, is left for another batch."
+    )
 
 
 class StepFailure(TolerantModel):
