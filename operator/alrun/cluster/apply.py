@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from alrun.api import meta
 from alrun.api.status import RunStatus
@@ -47,12 +48,28 @@ async def apply_status(api: Api, run: Run, status: RunStatus) -> str | None:
             "uid": run.uid,
             "resourceVersion": run.resource_version,
         },
-        "status": wanted,
+        "status": without_empty(wanted),
     }
     query = {"fieldManager": meta.FIELD_MANAGER, "force": "true"}
     path = RUNS.path(run.namespace, run.name, "status")
     answer = await api.call("PATCH", path, query=query, body=body, content_type=APPLY)
     return str(answer["metadata"].get("resourceVersion", ""))
+
+
+def without_empty(value: Object) -> Object:
+    """The object without its empty maps and lists, at any depth; a list keeps its elements.
+
+    Where server-side apply takes the last entry out of a map or keyed list, it leaves null behind, and the API server
+    then refuses the whole object for its schema. A field that is not named is removed without a trace.
+    """
+    kept = {key: _emptied(child) for key, child in value.items()}
+    return {key: child for key, child in kept.items() if child not in ({}, [])}
+
+
+def _emptied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return without_empty(value)
+    return [_emptied(element) for element in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True, slots=True)
