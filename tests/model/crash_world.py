@@ -233,12 +233,15 @@ class CrashWorld:
 
     def play(self, turns: int = 20_000) -> Object:
         """Until the run has ended and nothing is left to do; the final status."""
-        for _ in range(turns):
-            if not self._turn():
-                return self.status
-        raise AssertionError(
-            f"lost: after {turns} turns the run is {self.status.get('phase')}: {self.status.get('message')}"
-        )
+        try:
+            for _ in range(turns):
+                if not self._turn():
+                    return self.status
+        finally:
+            for operator in self.operators:
+                operator.crash()
+        where = f"{self.status.get('phase')}: {self.status.get('message')}"
+        raise AssertionError(f"lost: after {turns} turns the run is {where}")
 
     def _turn(self) -> bool:
         """One thing happens; False once all is at rest."""

@@ -221,6 +221,23 @@ def test_a_job_that_a_lost_answer_made_counts_as_made() -> None:
     run(scenario())
 
 
+def test_a_job_that_lost_its_labels_is_known_by_its_owner_and_looked_at_each_time() -> None:
+    async def scenario() -> None:
+        shop = Shop()
+        await shop.reconcile()
+        key = ("jobs", "team", "apples-c0-prepare-1")
+        metadata = {**shop.api.objects[key]["metadata"], "labels": {}}
+        shop.jobs.deleted(shop.api.change(key, metadata=metadata))
+        await shop.reconcile()
+        assert len(shop.api.all("jobs")) == 1
+        shop.api.change(key, status={"startTime": "2030-01-01T00:00:00Z", "active": 1})
+        for _ in range(2):
+            (job,) = (await shop.observer.observe(shop.run())).jobs
+            assert (job.run_uid, job.active) == ("run-1", 1)
+
+    run(scenario())
+
+
 def test_a_status_is_written_only_on_the_facts_it_was_decided_on() -> None:
     async def scenario() -> None:
         shop = Shop()
