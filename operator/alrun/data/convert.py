@@ -37,7 +37,7 @@ class Format(StrEnum):
 COCO_FILE = "instances.json"
 """Name of the file that a conversion to COCO writes."""
 SCHEMA_FILE = "schema.json"
-NEIGHBOURS = ("images", "JPEGImages", ".")
+NEIGHBOURS = ("images", "JPEGImages")
 """Where images are looked for beside the folder of the labels, after that folder itself."""
 
 
