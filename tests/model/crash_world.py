@@ -464,7 +464,7 @@ class CrashWorld:
         assert after["cycle"] >= before.get("cycle", 0), "the cycle went back"
         assert after["cyclesDone"] >= before.get("cyclesDone", 0), "a cycle was undone"
         assert after["labels"]["images"] <= self.budget, "more labels than the budget allows"
-        self.noted |= {(after.get("step") or {}).get("jobUid"), *(ending["uid"] for ending in after["ending"])}
+        self.noted |= {(after.get("step") or {}).get("jobUid"), *(ending["uid"] for ending in after.get("ending", ()))}
         paid = after["cost"]["jobs"] - before.get("cost", {}).get("jobs", 0)
         assert paid in {0, 1}, "two attempts paid in one write"
         assert after["cost"]["jobs"] <= len(self.made), "more attempts paid than Jobs made"
