@@ -13,7 +13,7 @@ WORKDIR /build
 FROM tools AS requirements
 COPY pyproject.toml uv.lock ./
 RUN uv export --quiet --frozen --no-default-groups --no-emit-project --no-header --extra operator --output-file operator.txt \
- && uv export --quiet --frozen --no-default-groups --no-emit-project --no-header --extra worker --extra cli --output-file worker.txt
+ && uv export --quiet --frozen --no-default-groups --no-emit-project --no-header --extra worker --output-file worker.txt
 
 FROM tools AS operator-dependencies
 COPY --from=requirements /build/operator.txt requirements.txt

@@ -79,9 +79,11 @@ def place(world: World, request: pytest.FixtureRequest) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(world: World) -> Run:
+def undisturbed(world: World) -> Iterator[Run]:
     """A run that nobody touches, begun with the first test and waited for by those that look at it."""
-    return Place(world, f"undisturbed-{os.getpid()}").start("whole", WHOLE)
+    place = Place(world, f"undisturbed-{os.getpid()}")
+    yield place.start("whole", WHOLE)
+    world.kubectl("delete", "namespace", place.name, "--wait=false")
 
 
 WHOLE = {"loop": {"maxCycles": 3}, "training": {"embedded": {"iterations": 30}}}

@@ -259,20 +259,25 @@ class Run:
                 return event["object"]
         raise AssertionError(f"no pod of {job} ran within {timeout:.0f} s")
 
-    def until_jobs_gone(self, timeout: float = 60) -> None:
-        """Wait until no Job of the run is left."""
-        if not self.jobs():
+    def until_jobs_gone(self, job: str | None = None, timeout: float = 60) -> None:
+        """Wait until the Job, or every Job of the run, is gone, its pods first: it is deleted in the foreground."""
+        found = self.world.batch.list_namespaced_job(self.namespace, label_selector=f"{GROUP}/run={self.name}")
+        left = {entry.metadata.name for entry in found.items if job is None or entry.metadata.name == job}
+        if not left:
             return
         stream = watch.Watch().stream(
             self.world.batch.list_namespaced_job,
             self.namespace,
             label_selector=f"{GROUP}/run={self.name}",
+            resource_version=found.metadata.resource_version,
             timeout_seconds=int(timeout),
         )
         for event in stream:
-            if event["type"] == "DELETED" and not self.jobs():
+            if event["type"] == "DELETED":
+                left.discard(event["object"].metadata.name)
+            if not left:
                 return
-        assert not [job.metadata.name for job in self.jobs()]
+        raise AssertionError(f"after {timeout:.0f} s these Jobs are still there: {sorted(left)}\n{self._story()}")
 
     def events(self) -> list[Object]:
         """Events about the run."""

@@ -13,6 +13,7 @@ def test_a_suspended_run_frees_its_pod_and_resumes_its_step(place: Place) -> Non
 
     run.patch({"spec": {"suspend": True}})
     status = run.phase("Suspended")
+    run.until_jobs_gone(before["step"]["job"])
     assert not run.pods(before["step"]["job"])
     assert {condition["type"]: condition["status"] for condition in status["conditions"]}["Suspended"] == "True"
 
