@@ -39,6 +39,15 @@ class _Bucket:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _About:
+    """Which run: all that is kept of it, for its spec and status would be kept alive by every Event that waits."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
 class Recorder:
     """Writes Events one after the other, behind the reconciles' back; drops those of a run that speaks too often."""
 
@@ -49,13 +58,13 @@ class Recorder:
         self._clock = clock
         self._now = now
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
-        self._backlog: asyncio.Queue[tuple[Run, Event]] = asyncio.Queue(BACKLOG)
+        self._backlog: asyncio.Queue[tuple[_About, Event]] = asyncio.Queue(BACKLOG)
         self.dropped = 0
 
     def tell(self, run: Run, event: Event) -> None:
         """Have an Event written. Never waits and never fails: an Event is no state, and nothing depends on it."""
         if self._allowed(run.uid) and not self._backlog.full():
-            self._backlog.put_nowait((run, event))
+            self._backlog.put_nowait((_About(run.namespace, run.name, run.uid), event))
         else:
             self.dropped += 1
             logger.debug("event on %s/%s dropped, too many: %s", run.namespace, run.name, event.reason)
@@ -63,11 +72,11 @@ class Recorder:
     async def run(self) -> None:
         """Write what is told, for ever."""
         while True:
-            run, event = await self._backlog.get()
+            about, event = await self._backlog.get()
             try:
-                await self._write(run, event)
+                await self._write(about, event)
             except ApiError as error:
-                logger.info("event on %s/%s not written: %s", run.namespace, run.name, error)
+                logger.info("event on %s/%s not written: %s", about.namespace, about.name, error)
             finally:
                 self._backlog.task_done()
 
@@ -75,13 +84,13 @@ class Recorder:
         """Wait until all that was told is written."""
         await self._backlog.join()
 
-    async def _write(self, run: Run, event: Event) -> None:
-        told = f"{run.uid}/{event.type}/{event.reason}/{event.message}"
-        name = f"{run.name[:200]}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    async def _write(self, about: _About, event: Event) -> None:
+        told = f"{about.uid}/{event.type}/{event.reason}/{event.message}"
+        name = f"{about.name[:200]}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
         try:
-            await self._api.call("POST", EVENTS.path(run.namespace), body=self._body(run, event, name))
+            await self._api.call("POST", EVENTS.path(about.namespace), body=self._body(about, event, name))
         except AlreadyExists:
-            await self._count_again(run.namespace, name)
+            await self._count_again(about.namespace, name)
 
     def _allowed(self, uid: str) -> bool:
         bucket = self._buckets.pop(uid, None) or _Bucket(BURST, self._clock())
@@ -104,11 +113,11 @@ class Recorder:
         series: Object = {"series": {"count": count + 1, "lastObservedTime": self._stamp()}}
         await self._api.call("PATCH", path, body=series, content_type=MERGE)
 
-    def _body(self, run: Run, event: Event, name: str) -> Object:
+    def _body(self, about: _About, event: Event, name: str) -> Object:
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": name, "namespace": run.namespace},
+            "metadata": {"name": name, "namespace": about.namespace},
             "eventTime": self._stamp(),
             "reportingController": f"{meta.GROUP}/{meta.MANAGED_BY}",
             "reportingInstance": self._instance,
@@ -119,9 +128,9 @@ class Recorder:
             "regarding": {
                 "apiVersion": meta.API_VERSION,
                 "kind": meta.KIND,
-                "namespace": run.namespace,
-                "name": run.name,
-                "uid": run.uid,
+                "namespace": about.namespace,
+                "name": about.name,
+                "uid": about.uid,
             },
         }
 

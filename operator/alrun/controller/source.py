@@ -146,7 +146,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
     settings.networking.error_backoffs = NETWORK_BACKOFFS
-    settings.queueing.worker_limit = 64  # P14: our only handler never waits
+    settings.queueing.worker_limit = 16  # P14: our only handler never waits; each worker holds an object
     settings.process.ultimate_exiting_timeout = None  # main.py keeps its own limit
     return settings
 
