@@ -28,7 +28,7 @@ lint: $(STAMP) ## Style, imports between layers, types, generated files
 	@echo "== lint"
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@.venv/bin/lint-imports --no-logo 2>/dev/null || .venv/bin/lint-imports
+	@.venv/bin/lint-imports
 	@.venv/bin/mypy
 
 test-unit: $(STAMP) ## Unit tests: no cluster, under a minute

@@ -24,6 +24,7 @@ from localcluster.install import NAMESPACE as OPERATOR_NAMESPACE
 from localcluster.install import SELECTOR as OPERATOR_SELECTOR
 from localcluster.kubectl import Kubectl
 from localcluster.layouts import Layout
+from localcluster.shell import SetUpError
 
 GROUP, VERSION, PLURAL = "activelearning.dev", "v1alpha1", "activelearningruns"
 BUCKET = "tests"
@@ -54,12 +55,16 @@ class World:
         """Name of the operator's pod that holds the Lease."""
         return str(self.leases.read_namespaced_lease("alrun", OPERATOR_NAMESPACE).spec.holder_identity)
 
-    def kill_operator(self, pod: str) -> None:
-        """SIGKILL to the operator in a pod; the kubelet starts it again."""
+    def kill_operator(self, pod: str) -> bool:
+        """SIGKILL to the operator in a pod, and the kubelet starts it again; False where it was not running."""
         statuses = self.core.read_namespaced_pod(pod, OPERATOR_NAMESPACE).status.container_statuses
-        container = statuses[0].container_id
-        if container and statuses[0].state.running:
-            self.cluster.kill_container(container.rpartition("/")[2])
+        if not (statuses and statuses[0].state.running):
+            return False
+        try:
+            self.cluster.kill_container(statuses[0].container_id.rpartition("/")[2])
+        except SetUpError:  # it ended since
+            return False
+        return True
 
     def operators(self) -> list[client.V1Pod]:
         """The operator's pods."""
