@@ -34,6 +34,7 @@ from alrun.learn.detector.model import Model
 from alrun.learn.detector.predict import Detections
 from alrun.steps import evaluate, infer, train
 from alrun.steps.context import Context, StepError
+from alrun.steps.index import pool_shard
 from alrun.steps.models import read_model
 from alrun.steps.pictures import Picture
 
@@ -42,7 +43,7 @@ POOL.sort()
 TEST = ["sealed/0.png", "sealed/1.png"]
 WIDTH, HEIGHT = 96, 128
 SQUARE = Box("square", 24.0, 32.0, 60.0, 80.0)
-INDEX = pa.schema([("image", pa.string()), ("group", pa.string())])
+INDEX = pa.schema([("image", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("group", pa.string())])
 
 
 @pytest.fixture
@@ -91,7 +92,9 @@ TRUTH = pa.schema(
 
 def index(context, images, path):
     groups = [image.partition("/")[0] for image in images]
-    context.write_table(path, pa.table({"image": images, "group": groups}, INDEX))
+    context.write_table(
+        path, pa.table({"image": images, "width": [96] * len(images), "height": [80] * len(images), "group": groups}, INDEX)
+    )
 
 
 def annotate(context, images, boxes=(SQUARE,)):
@@ -363,7 +366,16 @@ def test_infer_one_shard(world, model, monkeypatch):
 
 @pytest.mark.parametrize(("shard", "expected"), [(0, POOL[:5]), (2, POOL[10:]), (3, [])])
 def test_shards_cover_the_pool(world, shard, expected):
-    assert infer.shard_images(world(InferParams(images_per_shard=5, shards=4)), shard, 5) == expected
+    shards = pool_shard(world(InferParams(images_per_shard=5, shards=4)), shard, 5)
+    assert [image.image for image in shards] == expected
+
+
+def test_embeddings_of_shards_that_are_no_more_go(world, model):
+    context = world(InferParams(images_per_shard=100, shards=1), shard=0)
+    context.workspace.write(paths.inference_embeddings(0, 7), b"of an earlier division of the pool")
+    infer.run(context)
+    folder = paths.inference_embeddings(0, 0).rpartition("/")[0]
+    assert [entry.path for entry in context.workspace.list(folder)] == [paths.inference_embeddings(0, 0)]
 
 
 def test_infer_with_the_real_detector(world, model):

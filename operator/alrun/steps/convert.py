@@ -23,7 +23,7 @@ from alrun.data.stores import FileNotFoundInStore
 from alrun.data.tables import TableWriter
 
 from .context import Context, StepError
-from .index import classes_of, pool_shard
+from .index import classes_of, keep_tables, pool_shard
 
 SCHEMA = pa.schema(
     [
@@ -158,12 +158,8 @@ def _row(image: str, box: Box) -> dict[str, object]:
 
 
 def _write_frame(context: Context, classes: list[str], shards: int) -> None:
-    """The task's description; files of images that are not in the pool go, whoever wrote them, and so do tables of
-    shards that an earlier attempt had and this one has not.
-    """
-    tables = {paths.predictions(context.input.cycle, shard) for shard in range(shards)}
-    folder = paths.predictions(context.input.cycle, 0).rpartition("/")[0]
-    context.workspace.delete(entry.path for entry in context.workspace.list(folder) if entry.path not in tables)
+    """The task's description; files of images that are not in the pool go, whoever wrote them."""
+    keep_tables(context, [paths.predictions(context.input.cycle, shard) for shard in range(shards)])
     folder = f"{paths.PREDICTIONS}/{paths.TASK}"
     schema, tasks = f"{folder}/schema.json", f"{paths.PREDICTIONS}/tasks.json"
     keep = {schema}

@@ -1,8 +1,9 @@
-"""Reading the index that prepare wrote."""
+"""The index that prepare wrote, and the shards that it is divided into."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from alrun.api import paths
 from alrun.data.labels import Sized
@@ -33,3 +34,9 @@ def pool_shard(context: Context, shard: int, images_per_shard: int) -> list[Size
         images += (Sized(*values) for values in zip(*(part[name].to_pylist() for name in Sized._fields), strict=True))
         row += batch.num_rows
     return images
+
+
+def keep_tables(context: Context, tables: Sequence[str]) -> None:
+    """Delete what lies beside the tables of the shards: those that an earlier attempt had and this one has not."""
+    folder = tables[0].rpartition("/")[0]
+    context.workspace.delete(entry.path for entry in context.workspace.list(folder) if entry.path not in tables)

@@ -25,6 +25,7 @@ from alrun.learn.detector.network import EMBEDDING
 from alrun.learn.detector.predict import Detections, Predictor
 
 from .context import Context
+from .index import keep_tables, pool_shard
 from .models import read_model
 from .pictures import Picture, pictures
 
@@ -38,7 +39,9 @@ def run(context: Context) -> StepResult:
     assert shard is not None
     model = read_model(context, cycle)
     identity = model.id
-    images = shard_images(context, shard, params.images_per_shard)
+    images = [image.image for image in pool_shard(context, shard, params.images_per_shard)]
+    if shard == 0:
+        keep_tables(context, [paths.inference_embeddings(cycle, number) for number in range(params.shards)])
     local = context.scratch / "embeddings.parquet"
     folder = paths.inference_labels(cycle)
     content = hashlib.sha256()
@@ -66,18 +69,6 @@ def run(context: Context) -> StepResult:
         message=f"{boxes} boxes in {len(images)} images",
         counts={"images": len(images), "boxes": boxes},
     )
-
-
-def shard_images(context: Context, shard: int, size: int) -> list[str]:
-    """The images of a shard: rows [shard * size, (shard + 1) * size) of the pool's index."""
-    images: list[str] = []
-    first, last, row = shard * size, (shard + 1) * size, 0
-    for batch in context.read_batches(paths.POOL_INDEX, ["image"]):
-        images += batch["image"][max(0, first - row) : max(0, last - row)].to_pylist()
-        row += len(batch)
-        if row >= last:
-            break
-    return images
 
 
 def labels_of(picture: Picture, found: Detections, classes: tuple[str, ...], least: float) -> list[Box]:

@@ -1,8 +1,7 @@
-"""What the steps around the detector read from the workspace: models, the class list, boxes as arrays."""
+"""What the steps around the detector read from the workspace: models, and boxes as arrays."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -29,11 +28,6 @@ def read_model(context: Context, cycle: int) -> Model:
         raise StepError(
             "ModelUnusable", f"{context.workspace.uri}/{path}: {error}", f"retry the run from cycle {cycle}, step train"
         ) from error
-
-
-def read_classes(context: Context) -> tuple[str, ...]:
-    """The classes of the run, in order."""
-    return tuple(json.loads(context.workspace.read(paths.DATASET))["classes"])
 
 
 def truth_of(boxes: Iterable[Box], classes: Sequence[str], across: float = 1.0, down: float = 1.0) -> Truth:

@@ -21,7 +21,8 @@ from alrun.learn.detector.model import Model
 from alrun.learn.detector.training import Epoch, Examples, LossNotFiniteError, Settings, Trained, train
 
 from .context import Context, StepError
-from .models import read_classes, read_model, truth_of
+from .index import classes_of
+from .models import read_model, truth_of
 from .pictures import pictures
 
 FEWEST = 4
@@ -32,7 +33,7 @@ def run(context: Context) -> StepResult:
     """See the module's docstring, `paths.model` and `paths.history`."""
     params = context.params
     assert isinstance(params, TrainParams)
-    classes = read_classes(context)
+    classes = tuple(classes_of(context))
     labels = labelled(context, classes)
     held_back = validation_images(groups_of(context, labels), params.validation_fraction, context.input.seed)
     model = starting_model(context, params, classes)
