@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 
-from . import gpus, tools
+from . import gpus, tools, usage
 from .cluster import Cluster, choose, provide_images
 from .kubectl import Kubectl
 from .settings import instance
@@ -47,7 +47,8 @@ def _up(cluster: Cluster, _: argparse.Namespace) -> int:
 
 
 def _down(cluster: Cluster, _: argparse.Namespace) -> int:
-    cluster.down()
+    with usage.unused(cluster.instance):
+        cluster.down()
     return 0
 
 

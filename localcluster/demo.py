@@ -26,7 +26,7 @@ from alrun.api.step import Store
 from alrun.data import synthetic
 from alrun.data.stores import FileStore, open_store
 
-from . import layouts, s3
+from . import layouts, s3, usage
 from .cluster import choose, provide_images
 from .install import install
 from .kubectl import Kubectl
@@ -64,7 +64,9 @@ def main() -> int:
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        return _demo(_data(arguments.data, arguments.format))
+        data = _data(arguments.data, arguments.format)
+        with usage.in_use(instance("demo")):
+            return _demo(data)
     except (SetUpError, ValueError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from localcluster import layouts, s3
-from localcluster.cluster import choose, provide_images
+from localcluster import layouts, s3, usage
+from localcluster.cluster import BreakableCluster, choose, provide_images
 from localcluster.install import install
 from localcluster.kubectl import Kubectl
 from localcluster.settings import Instance
@@ -31,25 +31,31 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         pytest.skip("these tests break the cluster on purpose: they run on one of their own only, without CONTEXT")
     was_running = cluster.running()
     try:
-        cluster.up()
-        images = provide_images(cluster)
-        kubectl = Kubectl(cluster.kubeconfig)
-        install(kubectl, cluster.instance, images)
-        store = s3.start(kubectl, images["s3"], STORE_NAMESPACE)
-        folder, layout = _data(tmp_path_factory)
-        pictures = sum(file.suffix.lower() in layouts.PICTURES for file in layouts.files(folder, layout))
-        world = World(
-            cluster, store, layout, images_per_shard=pictures // 2
-        )  # the pool, without the test set, has two shards
-        with world.bucket() as bucket:
-            if BUCKET not in {entry["Name"] for entry in bucket.list_buckets()["Buckets"]}:
-                bucket.create_bucket(Bucket=BUCKET)
-            for file in layouts.files(folder, layout):
-                bucket.upload_file(str(file), BUCKET, f"{DATASET}/{file.relative_to(folder).as_posix()}")
-        yield world
+        with usage.in_use(cluster.instance):
+            yield _world(cluster, tmp_path_factory)
     finally:
         if not was_running:
-            cluster.down()
+            with usage.unused(cluster.instance):
+                cluster.down()
+
+
+def _world(cluster: BreakableCluster, factory: pytest.TempPathFactory) -> World:
+    cluster.up()
+    images = provide_images(cluster)
+    kubectl = Kubectl(cluster.kubeconfig)
+    install(kubectl, cluster.instance, images)
+    store = s3.start(kubectl, images["s3"], STORE_NAMESPACE)
+    folder, layout = _data(factory)
+    files = layouts.files(folder, layout)
+    pictures = sum(file.suffix.lower() in layouts.PICTURES for file in files)
+    # The pool, which is without the test set, then has two shards.
+    world = World(cluster, store, layout, images_per_shard=pictures // 2)
+    with world.bucket() as bucket:
+        if BUCKET not in {entry["Name"] for entry in bucket.list_buckets()["Buckets"]}:
+            bucket.create_bucket(Bucket=BUCKET)
+        for file in files:
+            bucket.upload_file(str(file), BUCKET, f"{DATASET}/{file.relative_to(folder).as_posix()}")
+    return world
 
 
 def _data(factory: pytest.TempPathFactory) -> tuple[Path, layouts.Layout]:

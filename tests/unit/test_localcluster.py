@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from localcluster import archive, layouts, settings
+from localcluster import archive, layouts, settings, usage
 from localcluster.shell import SetUpError, run, wait_until
 
 
@@ -109,3 +109,14 @@ def test_waiting_in_vain_shows_the_logs(tmp_path: Path) -> None:
 
     with pytest.raises(SetUpError, match=r"the thing is up: not so after 0 s\n--- end of .*thing.log:\nthe reason"):
         wait_until("the thing is up", lambda: False, 0, [log])
+
+
+def test_a_cluster_in_use_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "CACHE", tmp_path)
+    demo = settings.Instance("demo")
+
+    with usage.in_use(demo), usage.in_use(demo), pytest.raises(SetUpError, match="demo is in use"), usage.unused(demo):
+        raise AssertionError("removed under somebody else's hands")
+
+    with usage.unused(demo), usage.unused(settings.Instance("test")):
+        pass
