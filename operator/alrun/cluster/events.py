@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from alrun.api import meta
 from alrun.core.observed import Run
-from alrun.core.plan import Event
+from alrun.core.plan import Event, Reason
 
 from .api import MERGE, Api, Object
 from .errors import AlreadyExists, ApiError, NotFound
@@ -29,6 +29,18 @@ BACKLOG = 1000
 BURST = 25
 REFILL = 10.0
 """Seconds for one more Event on the same run, once the burst is used."""
+ALWAYS_TOLD = frozenset(
+    {
+        Reason.STARTED,
+        Reason.CYCLE_FINISHED,
+        Reason.SUSPENDED,
+        Reason.RESUMED,
+        Reason.EXTENDED,
+        Reason.SUCCEEDED,
+        Reason.FAILED,
+    }
+)
+"""The story of a run: never many, and not to be lost because its steps were quick."""
 MAX_NOTE = 1024
 _RUNS_REMEMBERED = 2000
 
@@ -63,7 +75,7 @@ class Recorder:
 
     def tell(self, run: Run, event: Event) -> None:
         """Have an Event written. Never waits and never fails: an Event is no state, and nothing depends on it."""
-        if self._allowed(run.uid) and not self._backlog.full():
+        if (event.reason in ALWAYS_TOLD or self._allowed(run.uid)) and not self._backlog.full():
             self._backlog.put_nowait((_About(run.namespace, run.name, run.uid), event))
         else:
             self.dropped += 1
