@@ -37,7 +37,7 @@ test-unit: $(STAMP) ## Unit tests: no cluster, under a minute
 
 test-model: $(STAMP) ## Random schedules and crashes against a model of the API server
 	@echo "== model tests"
-	@$(NICE) $(PYTEST) -q tests/model
+	@ALRUN_SCHEDULES=10000 $(NICE) $(PYTEST) -q tests/model
 
 test-contract: $(STAMP) ## Tests against the real programs of others
 	@echo "== contract tests"
