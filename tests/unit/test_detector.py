@@ -418,6 +418,25 @@ def test_of_equal_weights_the_latest_are_kept(tmp_path):
     assert result.epoch.iteration == 4
 
 
+@pytest.mark.parametrize(
+    ("looks", "kept"),
+    [
+        ([0.9, 0.9, 0.9, 0.9, 0.1, 0.2, 0.3, 0.3], 5),  # early luck still counts in the means behind it
+        ([0.0, 0.9, 0.0, 0.3, 0.4, 0.5, 0.9, 0.1], 7),
+        ([0.5] * 8, 8),
+        ([0.0, 0.0, 0.0, 0.0, 0.6, 0.6, 0.6, 0.5], 7),
+    ],
+)
+def test_weights_are_judged_by_the_latest_looks_in_the_second_half(tmp_path, monkeypatch, looks, kept):
+    answers = iter(looks)
+    monkeypatch.setattr(training, "evaluate", lambda model, examples: next(answers))
+    validation = Examples(1, SIDE, SIDE, tmp_path / "spill")
+    validation.add(np.zeros((SIDE, SIDE, 3), np.uint8), Truth(boxes(), np.array([], int), np.array([], bool)))
+    model, config = Model.fresh(CLASSES, SIDE, SIDE, 0), Settings(8, 4)
+    result = training.train(scenes(tmp_path, range(4)), validation, model, config, lambda epoch: None)
+    assert result.epoch.iteration == kept
+
+
 def test_training_goes_on_from_a_model(tmp_path):
     first, _ = trained(tmp_path, iterations=4)
     second, _ = trained(tmp_path, iterations=4, model=first.model)
