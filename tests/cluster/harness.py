@@ -88,11 +88,19 @@ class World:
                 aws_secret_access_key=self.store.secret_key,
             )
 
-    def files(self, prefix: str) -> dict[str, int]:
-        """Files in the bucket below a prefix, with their sizes."""
+    def files(self, prefix: str, what: str = "Size") -> dict[str, Any]:
+        """Files in the bucket below a prefix, with their sizes, or their ETags: digests of what is in them."""
         with self.bucket() as bucket:
             pages = bucket.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
-            return {entry["Key"].removeprefix(prefix): entry["Size"] for page in pages for entry in page.get("Contents", [])}
+            return {entry["Key"].removeprefix(prefix): entry[what] for page in pages for entry in page.get("Contents", [])}
+
+    def remove(self, prefix: str) -> None:
+        """Delete the files in the bucket below a prefix."""
+        names = [prefix + name for name in self.files(prefix)]
+        with self.bucket() as bucket:
+            for start in range(0, len(names), 1000):
+                chunk = [{"Key": name} for name in names[start : start + 1000]]
+                bucket.delete_objects(Bucket=BUCKET, Delete={"Objects": chunk, "Quiet": True})
 
     def read(self, key: str) -> bytes:
         """One file of the bucket."""
@@ -303,13 +311,14 @@ class Run:
         return f"{pods}\n--- step\n{logs}\n--- operator\n{self.world.operator_log()}"
 
 
-def timeless(status: Object, run: Run) -> Object:
-    """A status without what differs between two runs that went the same way: times, uids, costs, the namespace."""
-    text = json.dumps(status).replace(f"/{run.namespace}/", "/NAMESPACE/")
-    return dict(_without(json.loads(text)))
+def timeless(status: Object) -> Object:
+    """A status without what differs between two runs that went the same way: times, uids and costs, and the digest of
+    the report, which shows them.
+    """
+    return dict(_without(status))
 
 
-_TIMES = re.compile(r"(At|Time|Seconds|uid|Uid)$")
+_TIMES = re.compile(r"^at$|(At|Time|Seconds|uid|Uid)$")
 
 
 def _without(value: Any) -> Any:
@@ -317,7 +326,7 @@ def _without(value: Any) -> Any:
         return {
             key: _without(child)
             for key, child in value.items()
-            if not (_TIMES.search(key) and key != "annotatorSeconds") and key not in {"progress", "waiting"}
+            if not (_TIMES.search(key) and key != "annotatorSeconds") and key not in {"progress", "waiting", "report"}
         }
     return [_without(child) for child in value] if isinstance(value, list) else value
 

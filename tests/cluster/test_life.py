@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .harness import Place
 
-SLOW = {"training": {"embedded": {"iterations": 5000}}}
+SLOW = {"training": {"embedded": {"iterations": 500_000}}}
 
 
 def test_a_suspended_run_frees_its_pod_and_resumes_its_step(place: Place) -> None:
