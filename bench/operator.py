@@ -59,7 +59,7 @@ from alrun.cluster.errors import ApiError, Unavailable
 from alrun.cluster.resources import JOBS, PODS, RUNS, Resource
 from alrun.core.plan import JobRequest
 
-KUBERNETES = Path(os.environ.get("ALRUN_K8S_BINARY") or Path.home() / ".cache/alrun/bin/k8s-1.34.4/k8s")
+KUBERNETES = Path(os.environ.get("ALRUN_K8S_BIN") or Path.home() / ".cache/alrun/bin/k8s-1.34.4/k8s")
 NAMESPACE = "bench"
 WARMING_RUNS = 10
 """Runs before anything is measured: code that is loaded at its first use is no cost of a run."""
@@ -78,7 +78,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the logs in place")
     arguments = parser.parse_args()
     if not KUBERNETES.exists():
-        sys.exit(f"{KUBERNETES} is not there; `make cluster` builds it, or set ALRUN_K8S_BINARY")
+        sys.exit(f"{KUBERNETES} is not there; `make cluster` builds it, or set ALRUN_K8S_BIN")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     folder = Path(tempfile.mkdtemp(prefix="alrun-bench-"))
     plane = ControlPlane(folder)

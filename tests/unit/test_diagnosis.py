@@ -321,6 +321,11 @@ def waiting(job=JOB, pods=(), notices=(), now=NOW):
     return why_waiting(job, pods, notices, now, StepName.TRAIN)
 
 
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_pod_that_has_ended_waits_for_nothing(phase):
+    assert waiting(pods=[pod(phase=phase)], now=NOW + timedelta(minutes=5)) is None
+
+
 @pytest.mark.parametrize(("message", "reason", "remedy"), REFUSALS)
 def test_refused_pods(message, reason, remedy):
     found = waiting(notices=[about_job(message)])

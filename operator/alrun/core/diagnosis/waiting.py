@@ -90,7 +90,7 @@ def _no_pod(
     if lost and len(lost) == len(pods):
         pod = max(lost, key=lambda item: (item.created_at, item.name))
         return _waiting(Cause.POD_REPLACED, f"pod {pod.name} was lost to {pod.disrupted}", section, pod.created_at)
-    if now - since < START_GRACE:
+    if pods or now - since < START_GRACE:  # a pod that has ended: the Job controller is about to say so of the Job
         return None
     return _waiting(Cause.POD_NOT_CREATED, f"Job {job.name} was made at {job.created_at:%Y-%m-%dT%H:%M:%SZ}", section, since)
 
