@@ -64,7 +64,7 @@ docs: $(STAMP) ## Make the generated parts of docs/
 	@$(PYTHON) -m alrun.api.reference > docs/reference.md.part && mv docs/reference.md.part docs/reference.md
 
 bench-operator: $(STAMP) ## Measure the operator: latency, API calls, memory, recovery
-	@tools=$$(python3 -m localcluster tools) && eval "$$tools" && ALRUN_K8S_BINARY=$$ALRUN_K8S_BIN $(PYTHON) bench/operator.py
+	@tools=$$(python3 -m localcluster tools) && eval "$$tools" && $(PYTHON) bench/operator.py
 
 bench-convert: $(STAMP) ## Measure the conversion of predictions against labelformat
 	@$(PYTHON) bench/convert.py
