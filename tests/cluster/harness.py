@@ -72,9 +72,12 @@ class World:
 
     def operator_log(self) -> str:
         """End of what the operator's pods had to say."""
-        return self.kubectl(
-            "logs", f"--namespace={OPERATOR_NAMESPACE}", f"--selector={OPERATOR_SELECTOR}", "--tail=30", "--prefix"
-        )
+        try:
+            return self.kubectl(
+                "logs", f"--namespace={OPERATOR_NAMESPACE}", f"--selector={OPERATOR_SELECTOR}", "--tail=30", "--prefix"
+            )
+        except SetUpError as error:  # the node may be the very thing that a test has taken away
+            return str(error)
 
     @contextmanager
     def bucket(self) -> Iterator[Any]:

@@ -330,6 +330,7 @@ def test_events_are_asked_for_only_when_something_waits() -> None:
 def test_a_node_is_looked_at_only_when_a_pod_should_be_gone_and_forbidden_is_borne() -> None:
     async def scenario() -> None:
         shop, job = await begun()
+        shop.change_job("apples-c0-prepare-1", startTime="2030-01-01T00:00:00Z", active=1, ready=1)
         shop.api.put(
             "nodes", {"metadata": {"name": "n1"}, "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}
         )
@@ -340,6 +341,20 @@ def test_a_node_is_looked_at_only_when_a_pod_should_be_gone_and_forbidden_is_bor
         shop.refuse["GET nodes"] = Forbidden("nodes is forbidden", status=403)
         await asyncio.sleep(11)
         assert (await shop.observer.observe(shop.run())).pods[0].node_ready is None
+
+    run(scenario())
+
+
+def test_the_node_of_a_pod_that_runs_and_is_no_longer_ready_is_looked_at() -> None:
+    async def scenario() -> None:
+        shop, job = await begun()
+        shop.api.put(
+            "nodes", {"metadata": {"name": "n1"}, "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}
+        )
+        shop.api.put("pods", pod(job, "p", "Running"))
+        assert (await shop.observer.observe(shop.run())).pods[0].node_ready is False
+        await shop.reconcile()
+        assert shop.status["why"] == "NodeLost"
 
     run(scenario())
 

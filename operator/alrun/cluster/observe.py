@@ -146,12 +146,17 @@ class Observer:
                 break
             query["continue"] = token
         found.sort(key=lambda pod: (pod.index or 0, pod.created_at, pod.name))
-        return tuple([await self._with_node(pod) for pod in found])
+        return tuple([await self._with_node(pod, job) for pod in found])
 
-    async def _with_node(self, pod: PodView) -> PodView:
-        """The pod with its node's readiness, where it looks as if the node were gone."""
+    async def _with_node(self, pod: PodView, job: JobView) -> PodView:
+        """The pod with its node's readiness, where it looks as if the node were gone: the pod should be gone and is
+        not, or it was said to run and is no longer ready. Where every node is lost, Kubernetes evicts nothing, and
+        the second is all there is to see.
+        """
         overdue = pod.deletion_deadline is not None and self._now() > pod.deletion_deadline
-        if not pod.node or not (overdue or pod.phase == "Unknown" or pod.disrupted == "DeletionByTaintManager"):
+        unready = pod.phase == "Running" and job.ready == 0 and not job.finished
+        evicted = pod.phase == "Unknown" or pod.disrupted == "DeletionByTaintManager"
+        if not pod.node or not (overdue or unready or evicted):
             return pod
         at, ready = self._nodes.get(pod.node, (float("-inf"), None))
         if self._clock() - at >= LOOK_AGAIN:
