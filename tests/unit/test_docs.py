@@ -18,7 +18,6 @@ from alrun.data.problems import Kind
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-"""Made from a real run by those who release."""
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -42,8 +41,7 @@ def test_links_lead_somewhere(document: Path) -> None:
         if "://" in target:
             continue
         file = (document.parent / path).resolve() if path else document
-        missing = not file.exists()
-        if missing or (anchor and anchor not in anchors(file)):
+        if not file.exists() or (anchor and anchor not in anchors(file)):
             broken.append(target)
     assert broken == []
 
