@@ -105,7 +105,7 @@ class _Decision(Draft):
             self.begin(StepName.PREPARE, 0)
             self.create_if_free()
             return
-        job = next((job for job in self.jobs if job.name == step.job), None)
+        job = self._job_of(step)
         if job is None:
             self._without_job(step)
         elif job.succeeded:
@@ -114,6 +114,9 @@ class _Decision(Draft):
             self._job_failed(step, job)
         else:
             self._job_live(step, job)
+
+    def _job_of(self, step: StepStatus | None) -> JobView | None:
+        return next((job for job in self.jobs if step is not None and job.name == step.job), None)
 
     # A step whose Job is not there
 
@@ -352,7 +355,7 @@ class _Decision(Draft):
 
     def _suspend(self) -> None:
         step = self.status.step
-        job = next((job for job in self.jobs if step is not None and job.name == step.job), None)
+        job = self._job_of(step)
         if step is not None and job is not None:
             if job.finished:  # judge it first: what is done is done, and nothing new is begun
                 self._go_on_without_beginning(step, job)
@@ -432,7 +435,7 @@ class _Decision(Draft):
             self.set(handled_retry=value)
             return
         step, terminal = self.status.step, self.status.phase in TERMINAL
-        job = next((job for job in self.jobs if step is not None and job.name == step.job), None)
+        job = self._job_of(step)
         if step is not None and job is not None and not terminal:  # of a terminal run it is judged and paid already
             self.pay(step, job)
         self.status = rewound.model_copy(update={"cost": self.status.cost})
