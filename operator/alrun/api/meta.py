@@ -28,8 +28,15 @@ ANNOTATION_INPUT = f"{GROUP}/step-input"
 ANNOTATION_RETRY = f"{GROUP}/retry"
 """On the run: `<cycle>/<step>` with an optional `@<token>`; each new value is obeyed once."""
 
+ANNOTATION_FILES = f"{GROUP}/files"
+"""On the pod template of a foreign program's step: its spec files as JSON (name -> text), for the same way."""
+
 INPUT_PATH = "/etc/alrun/step/input.json"
 """Where a step finds its StepInput."""
+FILES_PATH = "/etc/alrun/step/files.json"
+"""Where a step of a foreign program finds the spec files that were rendered for it."""
+WORK_PATH = "/alrun"
+"""Volume that the containers of a foreign program's pod share; see `alrun.engines.foreign`."""
 SCRATCH_PATH = "/tmp"  # an emptyDir in the step's own pod; nothing else can reach it  # noqa: S108
 MOUNT_ROOT = "/var/lib/alrun/stores"
 """`pvc://` stores are mounted below it, one folder a role (`dataset`, `workspace`)."""

@@ -23,6 +23,10 @@ SCAN = "index/scan"
 PREDICTIONS = ".lightly/predictions"
 TASK = "detections"
 """Name of the prediction task: `.lightly/predictions/detections/<image with .json>`."""
+FETCHED = "index/fetched"
+"""Folder of what `fetch` pinned: `pretrained/<file>` (one file) and `spec/<file>` (one file)."""
+PRETRAINED = f"{FETCHED}/pretrained"
+EXPERIMENT_SPEC = f"{FETCHED}/spec"
 REPORT = "report/index.html"
 
 
@@ -56,6 +60,44 @@ def model(number: int) -> str:
     return f"{cycle(number)}/train/model.npz"
 
 
+def model_folder(number: int, step: str) -> str:
+    """Folder of a model that a foreign trainer (TAO, Custom) made in `train`, `prune` or `retrain`: exactly one file,
+    under the name that the trainer gave it.
+    """
+    return f"{cycle(number)}/{step}/model"
+
+
+def compressed_model(number: int, step: str) -> str:
+    """A model of the embedded detector that `prune` or `retrain` made."""
+    return f"{cycle(number)}/{step}/model.npz"
+
+
+def checkpoints(number: int, step: str) -> str:
+    """Folder of the newest checkpoints of a foreign trainer that is at work: another attempt goes on from there."""
+    return f"{cycle(number)}/{step}/checkpoints"
+
+
+def logs(number: int, step: str, shard: int | None = None) -> str:
+    """Folder of what a foreign program left: `<stage>.log`, its specs, status and tables."""
+    folder = f"{cycle(number)}/{step}/logs"
+    return folder if shard is None else f"{folder}/{shard:05d}"
+
+
+def exports(number: int) -> str:
+    """Folder of exported files."""
+    return f"{cycle(number)}/export/files"
+
+
+def tradeoff(number: int) -> str:
+    """The table of `prune` as JSON: a list of PruneRow."""
+    return f"{cycle(number)}/prune/tradeoff.json"
+
+
+def assessment(number: int) -> str:
+    """As `evaluation`, of the compressed model."""
+    return f"{cycle(number)}/assess/metrics.json"
+
+
 def history(number: int) -> str:
     """How the training went: a line of JSON an epoch, with iteration, epoch, loss, learningRate, and mAP50 on the
     validation images where they were looked at.
@@ -85,5 +127,5 @@ def predictions(number: int, shard: int) -> str:
 
 def result(number: int, step: str, shard: int | None = None) -> str:
     """The step's result, written last."""
-    folder = step if step == "prepare" else f"{cycle(number)}/{step}"
+    folder = step if step in ("prepare", "fetch") else f"{cycle(number)}/{step}"
     return f"{folder}/result.json" if shard is None else f"{folder}/results/{shard:05d}.json"

@@ -44,10 +44,33 @@ class LabelFormat(StrEnum):
     YOLO = "YOLO"
 
 
+FilePath = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9._:/@%+=,-]+$")]
+"""What a file may be called that a program of NVIDIA's is told of: it puts its arguments into a shell's command line."""
+SpecField = Annotated[str, StringConstraints(min_length=1, max_length=200)]  # its form is in rules.py
+
+
 class SecretReference(Model):
     """A Secret in the run's own namespace."""
 
     name: SecretName = Field(description="Name of the Secret.")
+
+
+class SecretKey(Model):
+    """A key of a Secret in the run's own namespace."""
+
+    name: SecretName = Field(description="Name of the Secret.")
+    key: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = Field(
+        description="Key in the Secret."
+    )
+
+
+class ConfigMapKey(Model):
+    """A key of a ConfigMap in the run's own namespace."""
+
+    name: SecretName = Field(description="Name of the ConfigMap.")
+    key: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = Field(
+        description="Key in the ConfigMap."
+    )
 
 
 class AssumeRole(Model):
@@ -239,10 +262,12 @@ class Validation(Model):
 
 
 class StartFrom(StrEnum):
-    """Weights that a cycle's training begins with."""
+    """What a cycle's training begins with."""
 
     SCRATCH = "Scratch"
+    PRETRAINED = "Pretrained"
     PREVIOUS_MODEL = "PreviousModel"
+    RESUME = "Resume"
 
 
 class InputSize(Model):
@@ -265,19 +290,258 @@ class EmbeddedTraining(Model):
     input: InputSize = Field(default_factory=InputSize, description="Size that images are scaled to.")
 
 
+class TaoNetwork(StrEnum):
+    """Networks of NVIDIA TAO, by the names of their commands."""
+
+    YOLO_V4 = "yolo_v4"
+    RTDETR = "rtdetr"
+    DINO = "dino"
+    DEFORMABLE_DETR = "deformable_detr"
+
+
+class SpecSource(Model):
+    """A file of the user's: exactly one of `configMap` and `path`."""
+
+    config_map: ConfigMapKey | None = None
+    path: FilePath | None = Field(default=None, description="File below dataset.uri.")
+
+
+class Pretrained(Model):
+    """Weights that are not of this run: exactly one of `ngc` and `path`."""
+
+    ngc: (
+        Annotated[
+            str,
+            StringConstraints(
+                max_length=256,
+                pattern=r"^[a-z0-9][-a-z0-9_]*(/[a-z0-9][-a-z0-9_]*)?/[A-Za-z0-9][-A-Za-z0-9_.]*:[A-Za-z0-9][-A-Za-z0-9_.]*$",
+            ),
+        ]
+        | None
+    ) = Field(default=None, description="Model in NGC's registry, like nvidia/tao/pretrained_object_detection:resnet18.")
+    path: FilePath | None = Field(default=None, description="File below dataset.uri: .hdf5, .tlt or .pth.")
+    image: ImageName | None = Field(
+        default=None, description="Image with the `ngc` command that downloads the model. Only with ngc, which needs it."
+    )
+    key_secret_ref: SecretKey | None = Field(
+        default=None, description="NGC API key for the download. Left out: as a guest, which works for public models."
+    )
+
+
+class AnchorShape(Model):
+    """Width and height of an anchor box, in pixels of the network's input."""
+
+    width: Annotated[float, Field(gt=0, le=8192)] = Field(description="Pixels.")
+    height: Annotated[float, Field(gt=0, le=8192)] = Field(description="Pixels.")
+
+
+class Anchors(Model):
+    """Anchor boxes of yolo_v4: exactly one of `kmeans` and `shapes`."""
+
+    kmeans: Annotated[int, Field(ge=3, le=30, multiple_of=3)] | None = Field(
+        default=None, description="Find so many anchors by k-means on the labelled boxes."
+    )
+    every_cycle: bool = Field(
+        default=False, description="Find them anew in every cycle, not only in the first. Only with kmeans."
+    )
+    shapes: Annotated[list[AnchorShape], Field(min_length=3, max_length=30)] | None = Field(
+        default=None, description="The anchors themselves, a multiple of 3; in any order, they are sorted by area."
+    )
+
+
+class TaoInput(Model):
+    """Size of the network's input."""
+
+    width: Annotated[int, Field(ge=32, le=8192, multiple_of=32)] = Field(description="Pixels, a multiple of 32.")
+    height: Annotated[int, Field(ge=32, le=8192, multiple_of=32)] = Field(description="Pixels, a multiple of 32.")
+
+
+class TaoAugmentation(Model):
+    """Augmentation of yolo_v4; what is left out is as in NVIDIA's own specs."""
+
+    hue: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, description="Largest shift of the hue.")
+    saturation: Annotated[float, Field(ge=1, le=10)] | None = Field(default=None, description="Largest factor.")
+    exposure: Annotated[float, Field(ge=1, le=10)] | None = Field(default=None, description="Largest factor.")
+    vertical_flip: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, description="Probability.")
+    horizontal_flip: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, description="Probability.")
+    jitter: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, description="Largest shift of an edge.")
+    mosaic: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, description="Probability.")
+
+
+class TaoNms(Model):
+    """Non-maximum suppression of yolo_v4. The least score is inference.scoreThreshold."""
+
+    iou: Annotated[float, Field(gt=0, le=1)] = Field(default=0.5, description="Overlap from which two boxes are one.")
+    top_k: Annotated[int, Field(ge=1, le=10_000)] = Field(default=200, description="Most boxes an image.")
+
+
+class AveragePrecision(StrEnum):
+    """How yolo_v4 itself computes its mAP; the metrics of a run are always computed in the same way."""
+
+    SAMPLE = "Sample"
+    INTEGRATE = "Integrate"
+
+
+class OnOutOfMemory(StrEnum):
+    """What happens when a step runs out of GPU memory."""
+
+    FAIL = "Fail"
+    HALVE_BATCH = "HalveBatch"
+
+
+class TaoTraining(Model):
+    """NVIDIA TAO: its containers, unmodified."""
+
+    network: TaoNetwork = Field(default=TaoNetwork.RTDETR, description="Which network.")
+    version: Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+([.][0-9]+){1,2}$")] | None = Field(
+        default=None,
+        description="Version of TAO, like 5.0, which decides over command line, spec and files. "
+        "Left out: read from the tag of `image`, else the newest that has the network.",
+    )
+    image: ImageName | None = Field(
+        default=None, description="Image of TAO. Left out: NVIDIA's own for network and version."
+    )
+    backbone: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=r"^[a-z0-9][a-z0-9_]*$")] | None = Field(
+        default=None, description="Backbone, like resnet18 (yolo_v4) or resnet_50 (rtdetr). Left out: the network's default."
+    )
+    pretrained: Pretrained | None = Field(
+        default=None, description="Weights to begin with; needed by startFrom: Pretrained."
+    )
+    input: TaoInput | None = Field(default=None, description="Size of the network's input. Left out: the network's default.")
+    anchors: Anchors | None = Field(default=None, description="Anchors of yolo_v4, which needs them.")
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(default=80, description="Epochs of each cycle's training.")
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = Field(default=4, description="Images in a step, on each GPU.")
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None, description="Highest learning rate. Left out: as in the network's template."
+    )
+    checkpoint_interval: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=10, description="Epochs between two checkpoints; lowered to `epochs` where it is more."
+    )
+    mixed_precision: bool = Field(default=False, description="Train with 16-bit floats where that is safe.")
+    augmentation: TaoAugmentation | None = Field(default=None, description="Only with network yolo_v4.")
+    nms: TaoNms | None = Field(default=None, description="Only with network yolo_v4.")
+    average_precision: AveragePrecision | None = Field(default=None, description="Only with network yolo_v4.")
+    key_secret_ref: SecretKey | None = Field(
+        default=None, description="Key that models are encrypted with; needed by .tlt files, that is before TAO 5."
+    )
+    spec_ref: SpecSource | None = Field(
+        default=None,
+        description="An experiment spec of your own for training, instead of the template: then only paths, classes, the "
+        "start of training and epochs are set in it.",
+    )
+    overrides: Annotated[dict[SpecField, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=64)] = Field(
+        default_factory=dict,
+        description="Fields of the experiment spec that have no field here: path -> value as in YAML, like "
+        "train.optim.weight_decay: '1e-4'.",
+    )
+    on_out_of_memory: OnOutOfMemory = Field(
+        default=OnOutOfMemory.FAIL,
+        description="When GPU memory runs out: Fail, or HalveBatch to try again with half the batch size.",
+    )
+
+
+class CustomFormat(StrEnum):
+    """Label files that a trainer of your own is given."""
+
+    KITTI = "KITTI"
+    COCO = "COCO"
+
+
+class CustomTraining(Model):
+    """A trainer of your own: any image that keeps the contract in docs/custom-trainer.md."""
+
+    image: ImageName = Field(description="Image of the trainer. It needs /bin/sh, and runs as any user.")
+    command: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=4096)]], Field(min_length=1, max_length=64)
+    ] = Field(description="Command; `train` or `infer` is appended.")
+    format: CustomFormat = Field(default=CustomFormat.KITTI, description="Format of the labels that it is given.")
+    settings: Annotated[
+        dict[
+            Annotated[str, StringConstraints(max_length=63)],
+            Annotated[str, StringConstraints(max_length=1024)],
+        ],
+        Field(max_length=64),
+    ] = Field(default_factory=dict, description="Settings that are passed on to it as they are.")
+
+
+class TrainingEngine(StrEnum):
+    """Who trains, evaluates and infers."""
+
+    EMBEDDED = "Embedded"
+    TAO = "TAO"
+    CUSTOM = "Custom"
+
+
 class Training(Model):
     """How a model is trained on the labels so far."""
 
-    engine: Literal["Embedded"] = Field(default="Embedded", description="Who trains, evaluates and infers.")
-    start_from: StartFrom = Field(default=StartFrom.SCRATCH, description="Scratch, or the previous cycle's model.")
+    engine: TrainingEngine = Field(default=TrainingEngine.EMBEDDED, description="Who trains, evaluates and infers.")
+    start_from: StartFrom = Field(
+        default=StartFrom.SCRATCH,
+        description="Scratch; Pretrained: every cycle from tao.pretrained; PreviousModel: the weights of the previous cycle's "
+        "model, as a new training; Resume (TAO only): its training goes on, with its optimizer, for as many epochs again.",
+    )
     validation: Validation = Field(default_factory=Validation)
     embedded: EmbeddedTraining | None = Field(default=None, description="Only with engine Embedded.")
+    tao: TaoTraining | None = Field(default=None, description="Only with engine TAO.")
+    custom: CustomTraining | None = Field(default=None, description="Only with engine Custom, which needs it.")
+
+
+class CompressWhen(StrEnum):
+    """Which models are compressed."""
+
+    NEVER = "Never"
+    EVERY_CYCLE = "EveryCycle"
+    END = "End"
+
+
+class Prune(Model):
+    """Channels that matter little are removed, at several thresholds; the smallest model that is still good is kept."""
+
+    thresholds: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1, max_length=8)] = Field(
+        default_factory=lambda: [0.1, 0.3, 0.5, 0.7],
+        description="Channels whose normalised norm is below the threshold go.",
+    )
+    max_metric_loss: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.01,
+        description="Of the pruned models whose mAP on the validation images is at most so much lower, the smallest is "
+        "kept; where there is none, the model stays as it is.",
+    )
+    equalization: Literal["union", "intersection", "arithmetic_mean", "geometric_mean"] = Field(
+        default="union", description="How channels are judged that are added up in the network."
+    )
+    granularity: Annotated[int, Field(ge=1, le=128)] = Field(
+        default=8, description="Channels are removed in multiples of it."
+    )
+    min_filters: Annotated[int, Field(ge=1, le=1024)] = Field(default=16, description="Fewest channels of a layer.")
+
+
+class Retrain(Model):
+    """The pruned model is trained again, without regularisation."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None, description="Epochs (engine Embedded: iterations) of it. Left out: as in training."
+    )
+    quantization_aware: bool = Field(
+        default=False, description="Prepare the model for 8-bit inference. Only with engine TAO."
+    )
+
+
+class Export(Model):
+    """The model as a file for inference elsewhere."""
+
+    format: Literal["ONNX"] = Field(default="ONNX", description="Format of the file.")
 
 
 class Compression(Model):
-    """Pruning and retraining of the model."""
+    """Pruning, retraining and export of the model."""
 
-    when: Literal["Never"] = Field(default="Never", description="Never is the only choice of the Embedded engine.")
+    when: CompressWhen = Field(
+        default=CompressWhen.NEVER, description="End: the best model, when the run ends. EveryCycle: each cycle's."
+    )
+    prune: Prune | None = None
+    retrain: Retrain | None = Field(default=None, description="Only with prune.")
+    export: Export | None = None
 
 
 class Inference(Model):
@@ -318,7 +582,9 @@ class PatchOperation(Model):
 class PodSettings(Model):
     """What a step's pods need from the cluster."""
 
-    image: ImageName | None = Field(default=None, description="Image instead of the installation's worker image.")
+    image: ImageName | None = Field(
+        default=None, description="Image instead of the installation's worker image; not that of TAO or a custom trainer."
+    )
     service_account_name: SecretName | None = Field(
         default=None, description="Service account for the ambient cloud identity. Its token for the cluster is not mounted."
     )
@@ -359,14 +625,15 @@ class Pods(Model):
     """Pod settings of all steps (`default`) and of single steps, laid over it field by field."""
 
     default: PodSettings | None = Field(default=None, description="All steps.")
-    preparation: PodSettings | None = Field(default=None, description="The prepare step.")
+    preparation: PodSettings | None = Field(default=None, description="The prepare, fetch and kmeans steps.")
     selection: PodSettings | None = Field(default=None, description="The select step.")
     annotation: PodSettings | None = Field(default=None, description="The annotate step.")
-    training: PodSettings | None = Field(default=None, description="The train step.")
-    evaluation: PodSettings | None = Field(default=None, description="The evaluate step.")
+    training: PodSettings | None = Field(default=None, description="The train and retrain steps.")
+    evaluation: PodSettings | None = Field(default=None, description="The evaluate and assess steps.")
     inference: PodSettings | None = Field(default=None, description="The infer step.")
     conversion: PodSettings | None = Field(default=None, description="The convert step.")
     reporting: PodSettings | None = Field(default=None, description="The report step.")
+    compression: PodSettings | None = Field(default=None, description="The prune and export steps.")
 
 
 class Backoff(Model):

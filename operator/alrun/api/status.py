@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .base import Time, TolerantModel
+from .spec import AnchorShape
 
 
 class Phase(StrEnum):
@@ -19,12 +20,17 @@ class Phase(StrEnum):
 
     PENDING = "Pending"
     PREPARING = "Preparing"
+    FETCHING = "Fetching"
     SELECTING = "Selecting"
     ANNOTATING = "Annotating"
+    ANCHORING = "Anchoring"
     TRAINING = "Training"
     EVALUATING = "Evaluating"
     INFERRING = "Inferring"
     CONVERTING = "Converting"
+    PRUNING = "Pruning"
+    RETRAINING = "Retraining"
+    EXPORTING = "Exporting"
     REPORTING = "Reporting"
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
@@ -86,7 +92,10 @@ class Failure(TolerantModel):
 class StepStatus(TolerantModel):
     """The step that the run is at. Written before its Job is made."""
 
-    name: str = Field(description="prepare, select, annotate, train, evaluate, infer, convert or report.")
+    name: str = Field(
+        description="prepare, fetch, select, annotate, kmeans, train, evaluate, infer, convert, prune, retrain, assess, "
+        "export or report."
+    )
     cycle: int = Field(default=0, description="Cycle the step belongs to.")
     engine: str = Field(default="Embedded", description="Engine that does the step.")
     attempt: int = Field(default=1, description="Which attempt, from 1; resuming after a suspension is a new one.")
@@ -160,6 +169,27 @@ class CycleStatus(TolerantModel):
     finished_at: Time | None = Field(default=None, description="When its last step was done.")
 
 
+class PruneRow(TolerantModel):
+    """What pruning at one threshold costs and gains."""
+
+    threshold: float = Field(description="The threshold; 0: the model as it was.")
+    ratio: float = Field(description="Parameters left, as a share of the unpruned model's.")
+    size: int = Field(description="Size of the model's file, in bytes.")
+    metric: float = Field(description="mAP on the validation images, before retraining.")
+
+
+class CompressionStatus(TolerantModel):
+    """The latest model that was made smaller."""
+
+    cycle: int = Field(description="Cycle whose model it was made from.")
+    tradeoff: list[PruneRow] = Field(default_factory=list, description="By threshold; the first is the unpruned model.")
+    chosen: float | None = Field(default=None, description="Threshold that was chosen; none where all cost too much.")
+    model: str | None = Field(default=None, description="Where the pruned model is, retrained where that was asked for.")
+    metrics: dict[str, float] = Field(default_factory=dict, description="Of that model, on the sealed test set.")
+    artifacts: dict[str, str] = Field(default_factory=dict, description="Kind of exported file -> where it is.")
+    results: dict[str, str] = Field(default_factory=dict, description="Step -> digest of its result.")
+
+
 class StopStatus(TolerantModel):
     """Which rule ended the run, and the figures it was judged by."""
 
@@ -201,6 +231,9 @@ class RunStatus(TolerantModel):
     cycles: list[CycleStatus] = Field(default_factory=list, description="The last 20 cycles.")
     results: dict[str, str] = Field(default_factory=dict, description="Steps outside cycles -> digest of their result.")
     cost: CostStatus = Field(default_factory=CostStatus)
+    anchors: list[AnchorShape] | None = Field(default=None, description="Anchors that kmeans found, for the steps to come.")
+    batch_size: int | None = Field(default=None, description="Batch size that was lowered because GPU memory had run out.")
+    compression: CompressionStatus | None = None
     stop: StopStatus | None = None
     failure: Failure | None = Field(default=None, description="Why the run failed.")
     artifacts: dict[str, str] = Field(default_factory=dict, description="Name -> where it is: report, model, workspace.")

@@ -15,7 +15,21 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from .base import TolerantModel
-from .spec import AnnotationCost, Batch, EmbeddedTraining, LabelFormat, Preset, StartFrom
+from .spec import (
+    AnchorShape,
+    AnnotationCost,
+    Batch,
+    CustomTraining,
+    EmbeddedTraining,
+    Export,
+    LabelFormat,
+    Preset,
+    Prune,
+    Retrain,
+    StartFrom,
+    TaoTraining,
+)
+from .status import PruneRow
 
 MAX_TERMINATION_MESSAGE = 4096
 """Bytes that Kubernetes keeps of a termination message."""
@@ -25,24 +39,34 @@ class StepName(StrEnum):
     """Steps of a run, in the order they are taken."""
 
     PREPARE = "prepare"
+    FETCH = "fetch"
     SELECT = "select"
     ANNOTATE = "annotate"
+    KMEANS = "kmeans"
     TRAIN = "train"
     EVALUATE = "evaluate"
     INFER = "infer"
     CONVERT = "convert"
+    PRUNE = "prune"
+    RETRAIN = "retrain"
+    ASSESS = "assess"
+    EXPORT = "export"
     REPORT = "report"
 
 
-CYCLE_STEPS = (
+LOOP_STEPS = (
     StepName.SELECT,
     StepName.ANNOTATE,
+    StepName.KMEANS,
     StepName.TRAIN,
     StepName.EVALUATE,
     StepName.INFER,
     StepName.CONVERT,
-    StepName.REPORT,
 )
+"""Steps of a cycle up to the judgement whether the run goes on; kmeans only where anchors are looked for."""
+COMPRESSION_STEPS = (StepName.PRUNE, StepName.RETRAIN, StepName.ASSESS, StepName.EXPORT)
+"""Steps that make a smaller model of one that a cycle has trained, as far as `spec.compression` asks for them."""
+CYCLE_STEPS = (*LOOP_STEPS, *COMPRESSION_STEPS, StepName.REPORT)
 INDEXED_STEPS = frozenset({StepName.INFER, StepName.CONVERT})
 """Steps whose Job has one pod for each shard of the pool."""
 
@@ -85,6 +109,22 @@ class DatasetInput(TolerantModel):
     images: str = "."
 
 
+class TaoWork(TolerantModel):
+    """What every step that TAO does is told, besides its own parameters."""
+
+    training: TaoTraining
+    classes: list[str] = Field(description="Classes of the run, in order.")
+    anchors: list[AnchorShape] | None = Field(default=None, description="Found by kmeans, or stated; sorted by area.")
+    batch_size: int = Field(description="Images in a step, on each GPU: training.batchSize, or less where memory ran out.")
+
+
+class CustomWork(TolerantModel):
+    """What every step that a trainer of the user's does is told, besides its own parameters."""
+
+    training: CustomTraining
+    classes: list[str] | None = Field(default=None, description="Classes of the run, in order; None: those of the index.")
+
+
 class PrepareParams(TolerantModel):
     """prepare: index, checks, sealed test split."""
 
@@ -98,6 +138,12 @@ class PrepareParams(TolerantModel):
     test_path: str | None = None
 
 
+class FetchParams(TolerantModel):
+    """fetch: what the run needs from outside, pinned in the workspace: pretrained weights, a spec of the user's."""
+
+    step: Literal["fetch"] = "fetch"
+
+
 class SelectParams(TolerantModel):
     """select: the images of this cycle's batch."""
 
@@ -106,6 +152,9 @@ class SelectParams(TolerantModel):
     batch: Batch
     limit: int | None = Field(default=None, description="Images that the label budget still allows.")
     score_threshold: float = 0.05
+    embeddings: Literal["Detector", "Classical"] = Field(
+        default="Detector", description="Detector: of the cycle before, where the trainer makes them. Else Classical."
+    )
 
 
 class AnnotateParams(TolerantModel):
@@ -118,6 +167,15 @@ class AnnotateParams(TolerantModel):
     cost: AnnotationCost = Field(default_factory=AnnotationCost)
 
 
+class KmeansParams(TolerantModel):
+    """kmeans: anchors from the labelled boxes, for a network input of that size."""
+
+    step: Literal["kmeans"] = "kmeans"
+    clusters: int
+    width: int
+    height: int
+
+
 class TrainParams(TolerantModel):
     """train: a model from the labels of all cycles so far."""
 
@@ -125,6 +183,7 @@ class TrainParams(TolerantModel):
     start_from: StartFrom = StartFrom.SCRATCH
     validation_fraction: float = 0.15
     embedded: EmbeddedTraining = Field(default_factory=EmbeddedTraining)
+    epochs_before: int = Field(default=0, description="Epochs that a resumed model has been trained for already.")
 
 
 class EvaluateParams(TolerantModel):
@@ -150,6 +209,39 @@ class ConvertParams(TolerantModel):
     shards: int = 1
 
 
+class PruneParams(TolerantModel):
+    """prune: the cycle's model at several thresholds, each judged on the validation images, and one of them chosen."""
+
+    step: Literal["prune"] = "prune"
+    prune: Prune
+    validation_fraction: float = 0.15
+
+
+class RetrainParams(TolerantModel):
+    """retrain: the chosen pruned model, on the labels that the unpruned one was trained on."""
+
+    step: Literal["retrain"] = "retrain"
+    retrain: Retrain
+    validation_fraction: float = 0.15
+    embedded: EmbeddedTraining = Field(default_factory=EmbeddedTraining)
+
+
+class AssessParams(TolerantModel):
+    """assess: metrics of the compressed model on the sealed test set."""
+
+    step: Literal["assess"] = "assess"
+    model: Literal["prune", "retrain"]
+
+
+class ExportParams(TolerantModel):
+    """export: a model as a file for inference elsewhere."""
+
+    step: Literal["export"] = "export"
+    export: Export
+    model: Literal["train", "prune", "retrain"]
+    quantization_aware: bool = False
+
+
 class ReportParams(TolerantModel):
     """report: the page with the learning curve. Carries what only the status knows."""
 
@@ -161,16 +253,23 @@ class ReportParams(TolerantModel):
     pod_seconds: float = 0.0
     gpu_seconds: float = 0.0
     cycles: list[dict[str, Any]] = Field(default_factory=list, description="CycleStatus of the cycles in status.")
+    compression: dict[str, Any] | None = Field(default=None, description="CompressionStatus, where a model was compressed.")
 
 
 Params = Annotated[
     PrepareParams
+    | FetchParams
     | SelectParams
     | AnnotateParams
+    | KmeansParams
     | TrainParams
     | EvaluateParams
     | InferParams
     | ConvertParams
+    | PruneParams
+    | RetrainParams
+    | AssessParams
+    | ExportParams
     | ReportParams,
     Field(discriminator="step"),
 ]
@@ -186,6 +285,9 @@ class StepInput(TolerantModel):
     dataset: DatasetInput
     workspace: Store
     params: Params
+    engine: str = Field(default="Embedded", description="Who does the step.")
+    tao: TaoWork | None = Field(default=None, description="Only for steps that TAO does.")
+    custom: CustomWork | None = Field(default=None, description="Only for steps that a trainer of the user's does.")
     upstream: dict[str, str] = Field(
         default_factory=dict, description="<cycle>/<step> -> digest of its result: what this step builds on."
     )
@@ -214,11 +316,18 @@ class StepResult(TolerantModel):
     counts: dict[str, int] = Field(
         default_factory=dict,
         description="prepare: poolImages testImages classes dropped. select: images. annotate: images boxes. "
-        "train: images valImages boxes. infer, convert: images boxes.",
+        "train, retrain: images valImages boxes epochs. infer, convert: images boxes. evaluate, assess: images boxes.",
     )
     seconds: float | None = Field(default=None, description="annotate: annotator seconds.")
     metrics: dict[str, float] = Field(default_factory=dict, description="train: on validation. evaluate: on the test set.")
-    model: str | None = Field(default=None, description="train: full URI of the model.")
+    model: str | None = Field(
+        default=None,
+        description="train, retrain: full URI of the model. prune: of the chosen one; None: none was good enough.",
+    )
+    anchors: list[AnchorShape] | None = Field(default=None, description="kmeans: the anchors, sorted by area.")
+    tradeoff: list[PruneRow] = Field(default_factory=list, description="prune: a row a threshold; 0 is the unpruned model.")
+    chosen: float | None = Field(default=None, description="prune: the threshold that was chosen.")
+    artifacts: dict[str, str] = Field(default_factory=dict, description="export: kind of file -> full URI.")
     report: str | None = Field(default=None, description="report: full URI of the page.")
     exhausted: bool = Field(
         default=False, description="select, annotate: no image, or no budget, is left for another batch."
