@@ -32,7 +32,7 @@ from alrun.data.stores import FileNotFoundInStore
 from alrun.learn.detector import training as detector_training
 from alrun.learn.detector.model import Model
 from alrun.learn.detector.predict import Detections
-from alrun.steps import evaluate, infer, train
+from alrun.steps import evaluate, infer, labelled, train
 from alrun.steps.context import Context, StepError
 from alrun.steps.index import pool_shard
 from alrun.steps.models import read_model
@@ -235,17 +235,17 @@ def test_nothing_labelled(world):
 
 def test_validation_images_are_whole_groups():
     groups = {f"{group}{number}": group for group in "abcdefgh" for number in range(3)}
-    drawn = train.validation_images(groups, 0.25, seed=1)
+    drawn = labelled.validation_images(groups, 0.25, seed=1)
     assert len(drawn) == 6
     assert {groups[image] for image in drawn}.isdisjoint(groups[image] for image in set(groups) - drawn)
-    assert drawn == train.validation_images(dict(reversed(groups.items())), 0.25, seed=1)
-    assert any(drawn != train.validation_images(groups, 0.25, seed) for seed in range(5))
+    assert drawn == labelled.validation_images(dict(reversed(groups.items())), 0.25, seed=1)
+    assert any(drawn != labelled.validation_images(groups, 0.25, seed) for seed in range(5))
 
 
 def test_validation_images_are_not_drawn_from_too_few():
-    assert train.validation_images({"a": "a", "b": "b", "c": "c"}, 0.3, 0) == set()
-    assert len(train.validation_images({image: image for image in "abcd"}, 0.01, 0)) == 1
-    assert train.validation_images(dict.fromkeys("abcdef", "one"), 0.3, 0) == set()
+    assert labelled.validation_images({"a": "a", "b": "b", "c": "c"}, 0.3, 0) == set()
+    assert len(labelled.validation_images({image: image for image in "abcd"}, 0.01, 0)) == 1
+    assert labelled.validation_images(dict.fromkeys("abcdef", "one"), 0.3, 0) == set()
 
 
 # evaluate

@@ -1,0 +1,71 @@
+"""The labels that a cycle's model is made from: those of all cycles so far, in two parts.
+
+One part is learned from; the other is held back to judge by while learning. Whoever trains, the parts are the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+from alrun.api import paths
+from alrun.data import kitti, split
+from alrun.data.boxes import Box
+from alrun.data.labels import stem
+
+from .context import Context, StepError
+
+FEWEST = 4
+"""With fewer labelled images none is held back: each is worth more as an example."""
+
+
+def labelled(context: Context, classes: Sequence[str]) -> dict[str, list[Box]]:
+    """Image -> its labels, of this cycle and all before it, by image.
+
+    Raises:
+        StepError: no image is labelled, or a label file is damaged or names an unknown class.
+    """
+    found: dict[str, list[Box]] = {}
+    for cycle in range(context.input.cycle + 1):
+        images = context.read_table(paths.annotated(cycle), ["image"])["image"].to_pylist()
+        files = [f"{paths.labels(cycle)}/{stem(image)}{kitti.SUFFIX}" for image in images]
+        for image, (path, data) in zip(images, context.workspace.read_many(files), strict=True):
+            parsed = kitti.parse(data, path)
+            unknown = sorted({box.class_name for box in parsed.boxes} - set(classes))
+            if unknown or not parsed.is_readable:
+                problem = f"has the unknown class {unknown[0]!r}" if unknown else parsed.problems[0].detail
+                raise StepError(
+                    "LabelUnusable",
+                    f"{context.workspace.uri}/{path}: {problem}; the classes are {', '.join(classes)}",
+                    f"correct the file, or retry the run from cycle {cycle}, step annotate",
+                )
+            found[image] = parsed.boxes
+    if not found:
+        raise StepError(
+            "NothingLabelled",
+            "no image has been labelled yet",
+            "raise loop.labelBudget so that it allows at least one image",
+        )
+    return dict(sorted(found.items()))
+
+
+def groups_of(context: Context, images: Collection[str]) -> dict[str, str]:
+    """Image -> its group, for the given images, from the index of the pool."""
+    groups = {image: image for image in images}
+    for batch in context.read_batches(paths.POOL_INDEX, ["image", "group"]):
+        for image, group in zip(batch["image"].to_pylist(), batch["group"].to_pylist(), strict=True):
+            if image in groups and group is not None:
+                groups[image] = group
+    return groups
+
+
+def validation_images(groups: dict[str, str], fraction: float, seed: int) -> set[str]:
+    """Images held back: whole groups, about `fraction` of all, drawn from the seed.
+
+    None are held back where fewer than four images are labelled, or all of them are of one group.
+    """
+    sizes = Counter(groups.values())
+    if len(groups) < FEWEST or len(sizes) < 2:
+        return set()
+    drawn = split.draw(sizes, fraction, seed)
+    return {image for image, group in groups.items() if group in drawn}
