@@ -151,7 +151,11 @@ WRONG: tuple[Wrong, ...] = (
         "Unsupported value",
     ),
     Wrong(
-        "unknown engine", {"spec.training.engine": "Magic"}, "spec.training.engine", "must be Embedded", "Unsupported value"
+        "unknown engine",
+        {"spec.training.engine": "Magic"},
+        "spec.training.engine",
+        "must be one of Embedded, TAO, Custom",
+        "Unsupported value",
     ),
     # -- bounds
     Wrong(

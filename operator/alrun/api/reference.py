@@ -59,8 +59,9 @@ class _Sections:
         blocks: list[tuple[str, Schema]] = []
         for name, child in node["properties"].items():
             place, block = f"{path}.{name}", child
-            if "properties" in child.get("items", {}):
-                place, block = f"{place}[]", child["items"]
+            for key, suffix in (("items", "[]"), ("additionalProperties", ".<name>")):
+                if "properties" in child.get(key, {}):
+                    place, block = f"{place}{suffix}", child[key]
             kind = _type(child)
             if "properties" in block:
                 blocks.append((place, block))

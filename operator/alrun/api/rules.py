@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from .base import DURATION_PATTERN, parse_duration
-from .spec import QUANTITY_PATTERN
+from .spec import QUANTITY_PATTERN, Pods
 
 MAX_DURATION = "87600h"
 """Ten years: longer is a typing error, and CEL's durations end at 292 years."""
@@ -309,6 +309,8 @@ def _only_yolo(field: str) -> Rule:
     )
 
 
+POD_ENTRIES = tuple(str(field.alias) for field in Pods.model_fields.values())
+_UNKNOWN_ENTRY = f"!(k in {json.dumps(POD_ENTRIES)})"
 _NO_SPACE = matches(r"^[^ \t\r\n\f\v]+$")
 _BATCHES = ("spec.loop.batch", "spec.loop.initialBatch")
 
@@ -371,6 +373,15 @@ BLOCK_RULES: tuple[Rule, ...] = (
         "the first wait must not be longer than the longest",
         "lower initial, or raise max",
         field="initial",
+    ),
+    Rule(
+        ("spec.pods",),
+        f"!self.exists(k, {_UNKNOWN_ENTRY})",
+        lambda value: set(value) <= set(POD_ENTRIES),
+        f"the entries are {', '.join(POD_ENTRIES)}",
+        "correct the name, or delete the entry",
+        found_cel=f"'\"' + self.filter(k, {_UNKNOWN_ENTRY})[0] + '\" is none of them'",
+        found=lambda value: f'"{next(name for name in value if name not in POD_ENTRIES)}" is none of them',
     ),
     *_labels("labels", own=True),
     *_labels("nodeSelector", own=False),

@@ -1,12 +1,15 @@
 """The schema of the resource, made from the models of spec and status.
 
 Kubernetes asks for a structural schema: every $ref inlined, no nulls in unions, bounds in the words of OpenAPI 3.0.
-Rules of `rules.py` are put at their places. Three things differ on purpose from what pydantic would write:
+Rules of `rules.py` are put at their places. Four things differ on purpose from what pydantic would write:
 
 - A bare pattern becomes a rule with a message that a person can read.
 - Empty lists, maps and blocks are no defaults: they would fill every stored object with `tolerations: []`.
 - Blocks of which exactly one field may be set have no default either. The API server stores defaults, and a default
   `count` that a client-side apply does not know of would stay beside the `fraction` that a user adds later.
+
+A block whose fields are all of one model is written as a map, with a rule on its keys: a structural schema knows no
+references, and ten copies of the pod settings would fill two thirds of the CRD.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from pydantic_core import PydanticUndefined
 from . import meta, spec, status
 from .base import Model
 from .rules import FIXED_AFTER_START, FORMATS, MAX_NAME, RULES, Rule
-from .spec import Batch, RunSpec, TestSplit
+from .spec import Batch, Pods, RunSpec, TestSplit
 from .status import RunStatus
 
 Schema = dict[str, Any]
@@ -29,6 +32,8 @@ RULES_KEY = "x-kubernetes-validations"
 
 UNIONS: tuple[type[Model], ...] = (Batch, TestSplit)
 """Blocks of which exactly one field may be set."""
+MAPS: tuple[type[Model], ...] = (Pods,)
+"""Blocks whose fields are all optional and of one model; `rules.py` says which keys there are."""
 LIST_KEYS = {
     "status.conditions": "type",
     "status.cycles": "cycle",
@@ -84,12 +89,17 @@ def at(schema: Schema, path: str) -> list[Schema]:
     nodes = [schema]
     for part in path.split("."):
         name = part.removesuffix("[]")
-        nodes = [
-            found for node in nodes for found in (node["properties"].values() if name == "*" else [node["properties"][name]])
-        ]
+        nodes = [found for node in nodes for found in _children(node, name)]
         if part.endswith("[]"):
             nodes = [node["items"] for node in nodes]
     return nodes
+
+
+def _children(node: Schema, name: str) -> Iterable[Schema]:
+    """What is below a block or a map by that name; `*`: everything."""
+    if "additionalProperties" in node:
+        return [node["additionalProperties"]]
+    return node["properties"].values() if name == "*" else [node["properties"][name]]
 
 
 def _add_rule(node: Schema, rule: Rule) -> None:
@@ -146,6 +156,8 @@ class _Inliner:
     def object(self, source: Schema, model: type[BaseModel]) -> Schema:
         """A model."""
         node: Schema = _described(source, {"type": "object"})
+        if model in MAPS:
+            return node | self._map(source, model)
         if "required" in source:
             node["required"] = source["required"]
         if model is spec.SecretReference:
@@ -155,6 +167,17 @@ class _Inliner:
             for name, field in model.model_fields.items()
         }
         return node
+
+    def _map(self, source: Schema, model: type[BaseModel]) -> Schema:
+        """A model whose fields are all of one model. What each is for is told at the map."""
+        fields = {str(field.alias): source["properties"][str(field.alias)] for field in model.model_fields.values()}
+        (reference,) = {choice["$ref"] for one in fields.values() for choice in one["anyOf"] if "$ref" in choice}
+        entries = " ".join(f"`{name}`: {one['description']}" for name, one in fields.items())
+        return {
+            "description": f"{' '.join(source['description'].split())} {entries}",
+            "maxProperties": len(fields),
+            "additionalProperties": self.node({"$ref": reference}),
+        }
 
     def field(self, model: type[BaseModel], name: str, source: Schema) -> Schema:
         """A field of a model, with its default; bounds and default are told in words, as `kubectl explain` shows neither."""

@@ -478,8 +478,8 @@ class Training(Model):
     engine: TrainingEngine = Field(default=TrainingEngine.EMBEDDED, description="Who trains, evaluates and infers.")
     start_from: StartFrom = Field(
         default=StartFrom.SCRATCH,
-        description="Scratch; Pretrained: every cycle from tao.pretrained; PreviousModel: the weights of the previous cycle's "
-        "model, as a new training; Resume (TAO only): its training goes on, with its optimizer, for as many epochs again.",
+        description="Scratch; Pretrained: every cycle from tao.pretrained; PreviousModel: from the weights of the previous "
+        "cycle's model, in a new training; Resume (TAO only): its training goes on, optimizer and all, for more epochs.",
     )
     validation: Validation = Field(default_factory=Validation)
     embedded: EmbeddedTraining | None = Field(default=None, description="Only with engine Embedded.")

@@ -241,5 +241,7 @@ def _places(root: Schema) -> list[str]:
         for name, child in node.get("properties", {}).items():
             yield f"{path}.{name}"
             yield from walk(child, f"{path}.{name}")
+        if "properties" in node.get("additionalProperties", {}):
+            yield from walk(node["additionalProperties"], f"{path}.<name>")
 
     return sorted(walk(root["properties"]["spec"], "spec"), key=lambda place: place.count("."))
