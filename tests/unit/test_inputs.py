@@ -22,7 +22,8 @@ from alrun.api.step import (
     Store,
     TrainParams,
 )
-from alrun.core.inputs import Role, claim, shards, step_input, storage
+from alrun.core.inputs import Role, claim, step_input, storage
+from alrun.core.params import shards
 
 from .runs import DONE, FULL, MINIMAL, run_of
 

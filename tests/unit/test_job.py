@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from alrun.api import meta
 from alrun.api.step import INDEXED_STEPS, StepInput, StepName
-from alrun.core.inputs import shards, step_input
+from alrun.core.inputs import step_input
 from alrun.core.names import job_name
+from alrun.core.params import shards
 from alrun.core.plan import JobRequest
 from alrun.engines.engine import EngineError, Installation
 from alrun.engines.job import MAX_INPUT, build_job, run_label

@@ -16,21 +16,20 @@ from datetime import datetime, timedelta
 
 from alrun.api import meta
 from alrun.api.base import format_duration
-from alrun.api.spec import PodSettings, RunSpec
+from alrun.api.spec import PodSettings
 from alrun.api.status import Failure, Phase, Progress, RunStatus, StepStatus, StopReason, StopStatus, Waiting
-from alrun.api.step import INDEXED_STEPS, StepName, StepResult, read_outcome
+from alrun.api.step import COMPRESSION_STEPS, StepName
 
 from . import stop as stop_rules
 from . import texts
+from .attempts import Attempts, too_many_disruptions
 from .budget import limits
 from .conditions import conditions
-from .diagnosis import Kind, why_failed, why_waiting
-from .draft import PHASES, POLL_ENDING, POLL_WAITING, TERMINAL, Draft, backoff
-from .inputs import step_input
+from .diagnosis import why_waiting
+from .draft import PHASES, POLL_ENDING, POLL_WAITING, TERMINAL
 from .observed import JobView, Observed, PodView, Run
 from .plan import JobEnd, Plan, Reason
 from .pods import SECTIONS, settings_for
-from .results import take
 from .rewind import RewindError, parse_target, rewind
 
 POLL_RUNNING = 15.0
@@ -76,7 +75,7 @@ def invalid_spec(status: RunStatus, generation: int, message: str, now: datetime
     return changed.model_copy(update={"conditions": stalled})
 
 
-class _Decision(Draft):
+class _Decision(Attempts):
     """One call of `decide`: the questions in their order."""
 
     # The order of questions
@@ -109,9 +108,9 @@ class _Decision(Draft):
         if job is None:
             self._without_job(step)
         elif job.succeeded:
-            self._job_succeeded(step, job)
+            self.job_succeeded(step, job)
         elif job.failed:
-            self._job_failed(step, job)
+            self.job_failed(step, job)
         else:
             self._job_live(step, job)
 
@@ -133,7 +132,7 @@ class _Decision(Draft):
         elif step.job_uid is None:
             self.create_if_free()
         else:
-            self._job_failed(step, None)
+            self.job_failed(step, None)
 
     # A step whose Job lives
 
@@ -148,7 +147,7 @@ class _Decision(Draft):
         if disruptions > self.spec.retry.disruptions:
             self.pay(step, job)
             self.end(job, step)
-            self.fail(_too_many_disruptions(step, self.spec))
+            self.fail(too_many_disruptions(step, self.spec))
             return
         if any(_is_lost(pod, self.now) for pod in pods):
             self.ends.append(JobEnd(job.name, job.uid, "Background"))
@@ -158,7 +157,7 @@ class _Decision(Draft):
                 message=f"the node of a pod of Job {job.name} has not been heard of for too long",
                 remedy="The step is begun again elsewhere; look at the node: kubectl get nodes",
             )
-            self._disrupted(step, job, failure)
+            self.disrupted(step, job, failure)
             return
         if job.deleting:
             self.set(message=f"Job {job.name} is being deleted")
@@ -238,87 +237,7 @@ class _Decision(Draft):
             remedy=f"Raise spec.pods.{section}.{field}, or give the step more resources.",
         )
         self.end(job, step)
-        self._failed_attempt(step, job, failure, retryable=True)
-
-    # A step whose Job has ended
-
-    def _job_failed(self, step: StepStatus, job: JobView | None) -> None:
-        """Judge a Job that failed, or that is gone without having finished."""
-        diagnosis = why_failed(job, self.observed.pods, self.observed.log_tail, StepName(step.name))
-        failure = Failure(
-            reason=diagnosis.reason,
-            message=diagnosis.message,
-            remedy=diagnosis.remedy,
-            log_tail=diagnosis.log_tail,
-        )
-        if diagnosis.kind is Kind.DISRUPTION:
-            self._disrupted(step, job, failure)
-        else:
-            self._failed_attempt(step, job, failure, retryable=diagnosis.retryable)
-
-    def _failed_attempt(self, step: StepStatus, job: JobView | None, failure: Failure, *, retryable: bool) -> None:
-        self.pay(step, job)
-        failures = step.failures + 1
-        failure = failure.model_copy(update={"step": f"{step.cycle}/{step.name}", "attempt": step.attempt})
-        step = self.set_step(failures=failures, last_failure=failure)
-        if not retryable or failures > self.spec.retry.failures:
-            self.fail(failure)
-            return
-        self.event("Warning", Reason.STEP_FAILED, texts.attempt(step, failure))
-        self.next_attempt(step, backoff(self.spec.retry.backoff, failures))
-        self.create_if_free()
-
-    def _disrupted(self, step: StepStatus, job: JobView | None, failure: Failure) -> None:
-        self.pay(step, job)
-        lost = step.disruptions + 1
-        failure = failure.model_copy(update={"step": f"{step.cycle}/{step.name}", "attempt": step.attempt})
-        step = self.set_step(disruptions=lost, disruptions_before=lost, last_failure=failure)
-        if lost > self.spec.retry.disruptions:
-            self.fail(_too_many_disruptions(step, self.spec, failure))
-            return
-        self.event("Warning", Reason.STEP_DISRUPTED, texts.attempt(step, failure))
-        self.next_attempt(step, backoff(self.spec.retry.backoff, lost))
-        self.create_if_free()
-
-    def _job_succeeded(self, step: StepStatus, job: JobView) -> None:
-        result = self._result(step, job)
-        if result is None:
-            failure = Failure(
-                reason="ResultLost",
-                message=f"Job {job.name} succeeded, but its pods, and with them its result, are gone",
-                remedy="Nothing is to be done: the step finds its result in the workspace and reports it again.",
-            )
-            self._disrupted(step, job, failure)
-            return
-        self.pay(step, job)
-        self.event(
-            "Normal",
-            Reason.STEP_SUCCEEDED,
-            f"{texts.title(step)}: {result.message}" if result.message else texts.title(step),
-        )
-        take(self, StepName(step.name), step.cycle, result)
-        if self.status.step is not None and self.status.phase not in TERMINAL:
-            self.create_if_free()
-
-    def _result(self, step: StepStatus, job: JobView) -> StepResult | None:
-        """The step's result; of a sharded step the sum of its pods' results, as far as they are still there."""
-        name = StepName(step.name)
-        found = [
-            outcome
-            for pod in self.observed.pods
-            if pod.job_uid == job.uid and pod.phase == "Succeeded"
-            for container in pod.containers
-            if isinstance(outcome := read_outcome(container.message), StepResult) and outcome.step is name
-        ]
-        if name not in INDEXED_STEPS:
-            return found[0] if found else None
-        expected = step_input(self.run, name, step.cycle).digest()
-        counts: dict[str, int] = {}
-        for outcome in found:
-            for key, value in outcome.counts.items():
-                counts[key] = counts.get(key, 0) + value
-        text = ", ".join(f"{value} {key}" for key, value in sorted(counts.items())) if len(found) == job.completions else ""
-        return StepResult(step=name, cycle=step.cycle, input=expected, digest=expected, message=text)
+        self.failed_attempt(step, job, failure, retryable=True)
 
     # Ending, suspending, failing
 
@@ -377,9 +296,9 @@ class _Decision(Draft):
 
     def _go_on_without_beginning(self, step: StepStatus, job: JobView) -> None:
         if job.succeeded:
-            self._job_succeeded(step, job)
+            self.job_succeeded(step, job)
         else:
-            self._job_failed(step, job)
+            self.job_failed(step, job)
         if self.create is not None:
             self.create = None
             self.events = [event for event in self.events if event.reason is not Reason.STEP_STARTED]
@@ -442,7 +361,8 @@ class _Decision(Draft):
         if job is not None and not job.finished:
             self.end(job)
         self.set(handled_retry=value, retries=self.status.retries + 1)
-        if name is StepName.REPORT:  # the cycle is judged again, by the rules as they are now
+        if name is StepName.REPORT or (name in COMPRESSION_STEPS and self.status.stop is None):
+            # The cycle is judged again, by the rules as they are now.
             self.set(stop=stop_rules.after_cycle(self.spec, self.status, cycle + 1, self.now))
         self.begin(name, cycle)
         self.event("Normal", Reason.RETRY_ACCEPTED, f"from {cycle}/{name.value}")
@@ -467,17 +387,3 @@ def _since(found: Waiting | None, known: Waiting | None) -> Waiting | None:
 def _is_lost(pod: PodView, now: datetime) -> bool:
     """True for a pod that should be gone by now and whose node is not heard of."""
     return pod.deletion_deadline is not None and pod.node_ready is False and now - pod.deletion_deadline >= LOST_AFTER
-
-
-def _too_many_disruptions(step: StepStatus, spec: RunSpec, last: Failure | None = None) -> Failure:
-    limit = spec.retry.disruptions
-    why = f"; the last: {last.reason}: {last.message}" if last else ""
-    return Failure(
-        reason="TooManyDisruptions",
-        message=f"{texts.title(step)} lost {step.disruptions} pods or Jobs, spec.retry.disruptions is {limit}{why}",
-        remedy=(last.remedy + " " if last else "")
-        + "Raise spec.retry.disruptions or use steadier nodes, then ask for a retry.",
-        step=f"{step.cycle}/{step.name}",
-        attempt=step.attempt,
-        log_tail=last.log_tail if last else "",
-    )

@@ -17,16 +17,18 @@ from alrun.api.status import (
     Phase,
     StepStatus,
 )
-from alrun.api.step import INDEXED_STEPS, StepName
+from alrun.api.step import COMPRESSION_STEPS, INDEXED_STEPS, StepName
 
 from . import texts
 from .budget import limits
 from .conditions import conditions
-from .inputs import shards, step_input
+from .course import engine_of
+from .inputs import step_input
 from .names import job_name
 from .observed import JobView, Observed, Run
+from .params import shards
 from .plan import Event, JobEnd, JobRequest, Plan, Reason
-from .pods import settings_for
+from .pods import gpus_for
 
 POLL_WAITING = 30.0
 """Seconds between looks at a step that waits; all else is told by a watch."""
@@ -34,12 +36,18 @@ POLL_ENDING = 5.0
 
 PHASES: Mapping[StepName, Phase] = {
     StepName.PREPARE: Phase.PREPARING,
+    StepName.FETCH: Phase.FETCHING,
     StepName.SELECT: Phase.SELECTING,
     StepName.ANNOTATE: Phase.ANNOTATING,
+    StepName.KMEANS: Phase.ANCHORING,
     StepName.TRAIN: Phase.TRAINING,
     StepName.EVALUATE: Phase.EVALUATING,
     StepName.INFER: Phase.INFERRING,
     StepName.CONVERT: Phase.CONVERTING,
+    StepName.PRUNE: Phase.PRUNING,
+    StepName.RETRAIN: Phase.RETRAINING,
+    StepName.ASSESS: Phase.EVALUATING,
+    StepName.EXPORT: Phase.EXPORTING,
     StepName.REPORT: Phase.REPORTING,
 }
 TERMINAL = (Phase.SUCCEEDED, Phase.FAILED)
@@ -104,7 +112,9 @@ class Draft:
             started_at=self.now,
             attempt_started_at=self.now,
         )
-        self.set(step=step, cycle=cycle, phase=PHASES[name], why="", message=f"{PHASES[name].value}, cycle {cycle}")
+        # The best model's cycle may be an earlier one than the run has come to.
+        current = self.status.cycle if name in COMPRESSION_STEPS else cycle
+        self.set(step=step, cycle=current, phase=PHASES[name], why="", message=f"{PHASES[name].value}, cycle {cycle}")
 
     def next_attempt(self, step: StepStatus, after: timedelta | None) -> None:
         """Record another attempt of the step, not to be begun before the wait is over."""
@@ -191,7 +201,7 @@ class Draft:
                 min(job.completions, self.spec.inference.parallelism) if job and StepName(step.name) in INDEXED_STEPS else 1
             )
             seconds = max(0.0, (stop - start).total_seconds()) * width
-        gpus = settings_for(self.spec, StepName(step.name)).gpus or 0
+        gpus = gpus_for(self.spec, StepName(step.name))
         cost = self.status.cost
         self.set(
             cost=CostStatus(
@@ -217,23 +227,12 @@ class Draft:
                 "labels_summary": f"{labels.images}/{limit}" if limit else str(labels.images),
                 "metric_summary": f"{status.best.value:.3f}" if status.best else "",
                 "progress_summary": texts.summary(status.step),
-                "engines": f"{spec.selection.engine}/{spec.annotation.engine}/{spec.training.engine}",
+                "engines": f"{spec.selection.engine}/{spec.annotation.engine}/{spec.training.engine.value}",
             }
         )
         status = status.model_copy(update={"conditions": conditions(status, self.run.generation, self.now)})
         requeue = None if status.phase in TERMINAL and not status.ending else self.requeue
         return Plan(status, tuple(self.ends), self.create, tuple(self.events), requeue)
-
-
-def engine_of(spec: RunSpec, step: StepName) -> str:
-    """Who does the step. Preparing, labels, formats and reports are ours whatever engines are chosen."""
-    match step:
-        case StepName.SELECT:
-            return spec.selection.engine
-        case StepName.TRAIN | StepName.EVALUATE | StepName.INFER:
-            return spec.training.engine
-        case _:
-            return "Embedded"
 
 
 def backoff(rule: Backoff, times: int) -> timedelta:

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     STEP_FAILED = "StepFailed"
     STEP_DISRUPTED = "StepDisrupted"
     STEP_WAITING = "StepWaiting"
+    BATCH_HALVED = "BatchHalved"
     CYCLE_FINISHED = "CycleFinished"
     SUSPENDED = "Suspended"
     RESUMED = "Resumed"

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from alrun.api.spec import PodSettings, Resources, RunSpec
+from alrun.api.spec import PodSettings, Resources, RunSpec, TrainingEngine
 from alrun.api.step import StepName
+
+from .course import engine_of
 
 CONTAINER = "step"
 """Name of the container that does a step's work: the one whose log and exit code count."""
@@ -15,12 +17,18 @@ CONTAINER = "step"
 SECTIONS: Mapping[StepName, str] = MappingProxyType(
     {
         StepName.PREPARE: "preparation",
+        StepName.FETCH: "preparation",
         StepName.SELECT: "selection",
         StepName.ANNOTATE: "annotation",
+        StepName.KMEANS: "preparation",
         StepName.TRAIN: "training",
         StepName.EVALUATE: "evaluation",
         StepName.INFER: "inference",
         StepName.CONVERT: "conversion",
+        StepName.PRUNE: "compression",
+        StepName.RETRAIN: "training",
+        StepName.ASSESS: "evaluation",
+        StepName.EXPORT: "compression",
         StepName.REPORT: "reporting",
     }
 )
@@ -50,3 +58,11 @@ def _overlay(default: Any, own: Any) -> Any:
     if own is None or own == []:
         return default
     return own
+
+
+def gpus_for(spec: RunSpec, step: StepName) -> int:
+    """GPUs of each pod of the step. TAO does nothing without one, so that one is meant where nothing is said."""
+    stated = settings_for(spec, step).gpus
+    if stated is not None:
+        return stated
+    return int(engine_of(spec, step) == TrainingEngine.TAO.value and step is not StepName.FETCH)

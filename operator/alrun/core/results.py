@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
 from alrun.api.status import (
     MAX_CYCLES_IN_STATUS,
     BestStatus,
@@ -13,17 +17,31 @@ from alrun.api.status import (
     StopReason,
     StopStatus,
 )
-from alrun.api.step import StepName, StepResult
+from alrun.api.step import COMPRESSION_STEPS, StepName, StepResult
 
 from . import stop as stop_rules
 from . import texts
 from .budget import limits
+from .course import compressed, needs_anchors, needs_fetch, next_compression
 from .draft import Draft
 from .plan import Reason
 
 
 def take(draft: Draft, name: StepName, cycle: int, result: StepResult) -> None:
     """Enter a result, and begin the step that follows from it."""
+    if name in (StepName.PREPARE, StepName.FETCH):
+        _take_start(draft, name, result)
+        return
+    if name in COMPRESSION_STEPS:
+        _take_compressed(draft, name, cycle, result)
+        return
+    entry = next((entry for entry in draft.status.cycles if entry.cycle == cycle), CycleStatus(cycle=cycle))
+    entry = entry.model_copy(update={"results": {**entry.results, name.value: result.digest}})
+    _TAKE[name](draft, entry, result)
+
+
+def _take_start(draft: Draft, name: StepName, result: StepResult) -> None:
+    draft.set(results={**draft.status.results, name.value: result.digest})
     if name is StepName.PREPARE:
         draft.set(
             pool=PoolStatus(
@@ -31,37 +49,43 @@ def take(draft: Draft, name: StepName, cycle: int, result: StepResult) -> None:
                 test_images=result.counts.get("testImages", 0),
                 classes=result.counts.get("classes", 0),
                 dropped=result.counts.get("dropped", 0),
-            ),
-            results={**draft.status.results, name.value: result.digest},
+            )
         )
-        _begin_or_stop(draft, StepName.SELECT, 0)
-        return
-    entry = next((entry for entry in draft.status.cycles if entry.cycle == cycle), CycleStatus(cycle=cycle))
-    entry = entry.model_copy(update={"results": {**entry.results, name.value: result.digest}})
-    match name:
-        case StepName.SELECT:
-            _put(draft, entry)
-            if result.counts.get("images", 0) == 0:
-                _stop_at(draft, StopReason.POOL_EXHAUSTED, result.message or "no image is left to select", StepName.SELECT)
-            else:
-                _begin_or_stop(draft, StepName.ANNOTATE, cycle)
-        case StepName.ANNOTATE:
-            _take_labels(draft, entry, result)
-        case StepName.TRAIN:
-            _put(draft, entry.model_copy(update={"model": result.model}))
-            _begin_or_stop(draft, StepName.EVALUATE, cycle)
-        case StepName.EVALUATE:
-            _take_metrics(draft, entry, result)
-        case StepName.INFER:
-            _put(draft, entry)
-            _begin_or_stop(draft, StepName.CONVERT, cycle)
-        case StepName.CONVERT:
-            # A cycle that is complete but for its report is judged now, so that the report can tell.
-            _put(draft, entry)
-            draft.set(stop=stop_rules.after_cycle(draft.spec, draft.status, cycle + 1, draft.now))
-            draft.begin(StepName.REPORT, cycle)
-        case StepName.REPORT:
-            _take_report(draft, entry, result)
+        if needs_fetch(draft.spec):
+            _begin_or_stop(draft, StepName.FETCH, 0)
+            return
+    _begin_or_stop(draft, StepName.SELECT, 0)
+
+
+def _take_picks(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
+    _put(draft, entry)
+    if result.counts.get("images", 0) == 0:
+        _stop_at(draft, StopReason.POOL_EXHAUSTED, result.message or "no image is left to select", StepName.SELECT)
+    else:
+        _begin_or_stop(draft, StepName.ANNOTATE, entry.cycle)
+
+
+def _take_anchors(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
+    _put(draft, entry)
+    draft.set(anchors=result.anchors)
+    _begin_or_stop(draft, StepName.TRAIN, entry.cycle)
+
+
+def _take_model(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
+    _put(draft, entry.model_copy(update={"model": result.model}))
+    _begin_or_stop(draft, StepName.EVALUATE, entry.cycle)
+
+
+def _take_predictions(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
+    _put(draft, entry)
+    _begin_or_stop(draft, StepName.CONVERT, entry.cycle)
+
+
+def _judge_cycle(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
+    """A cycle that is complete but for its report is judged now, so that the report can tell."""
+    _put(draft, entry)
+    draft.set(stop=stop_rules.after_cycle(draft.spec, draft.status, entry.cycle + 1, draft.now))
+    _compress_or_report(draft)
 
 
 def _take_labels(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
@@ -91,7 +115,30 @@ def _take_labels(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
             draft, StopReason.LABEL_BUDGET, result.message or "the budget left does not pay for one image", StepName.ANNOTATE
         )
     else:
-        _begin_or_stop(draft, StepName.TRAIN, entry.cycle)
+        _begin_or_stop(draft, StepName.KMEANS if needs_anchors(draft.spec, entry.cycle) else StepName.TRAIN, entry.cycle)
+
+
+def _take_compressed(draft: Draft, name: StepName, cycle: int, result: StepResult) -> None:
+    done = compressed(draft.status, cycle)
+    changed: dict[str, Any] = {"results": {**done.results, name.value: result.digest}}
+    match name:
+        case StepName.PRUNE:
+            changed |= {"tradeoff": result.tradeoff, "chosen": result.chosen, "model": result.model}
+        case StepName.RETRAIN:
+            changed |= {"model": result.model}
+        case StepName.ASSESS:
+            changed |= {"metrics": result.metrics}
+        case _:
+            changed |= {"artifacts": result.artifacts}
+            draft.set(artifacts={**draft.status.artifacts, **result.artifacts})
+    draft.set(compression=done.model_copy(update=changed))
+    _compress_or_report(draft)
+
+
+def _compress_or_report(draft: Draft) -> None:
+    """After a cycle was judged, or the run was ended: make its model smaller where that is asked for, then tell."""
+    due = next_compression(draft.spec, draft.status)
+    draft.begin(*(due or (StepName.REPORT, draft.status.cycle)))
 
 
 def _take_metrics(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
@@ -146,10 +193,24 @@ def _begin_or_stop(draft: Draft, name: StepName, cycle: int) -> None:
         draft.begin(name, cycle)
         return
     draft.set(stop=stop, resume_at=f"{cycle}/{name.value}")
-    draft.begin(StepName.REPORT, cycle)
+    _compress_or_report(draft)
 
 
 def _stop_at(draft: Draft, reason: StopReason, message: str, again: StepName) -> None:
     cycle = draft.status.cycle
     draft.set(stop=StopStatus(reason=reason, message=message, at=draft.now), resume_at=f"{cycle}/{again.value}")
-    draft.begin(StepName.REPORT, cycle)
+    _compress_or_report(draft)
+
+
+_TAKE: Mapping[StepName, Callable[[Draft, CycleStatus, StepResult], None]] = MappingProxyType(
+    {
+        StepName.SELECT: _take_picks,
+        StepName.ANNOTATE: _take_labels,
+        StepName.KMEANS: _take_anchors,
+        StepName.TRAIN: _take_model,
+        StepName.EVALUATE: _take_metrics,
+        StepName.INFER: _take_predictions,
+        StepName.CONVERT: _judge_cycle,
+        StepName.REPORT: _take_report,
+    }
+)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from alrun.api.spec import RunSpec
-from alrun.api.status import BestStatus, CycleStatus, LabelsStatus, RunStatus
-from alrun.api.step import CYCLE_STEPS, StepName
+from alrun.api.spec import CompressWhen, RunSpec
+from alrun.api.status import BestStatus, CompressionStatus, CycleStatus, LabelsStatus, RunStatus
+from alrun.api.step import COMPRESSION_STEPS, StepName
 
 from . import stop
+from .course import compressed, compression_steps, loop_steps, needs_fetch
 
 _TARGET = re.compile(r"^(\d{1,6})/([a-z]+)(?:@.{1,128})?$")
 
@@ -48,19 +49,14 @@ def rewind(status: RunStatus, cycle: int, step: StepName, spec: RunSpec) -> RunS
         "best": None,
         "step": None,
     }
-    if step is StepName.PREPARE:
-        if cycle != 0:
-            raise RewindError(f"prepare is done once, before the cycles: write 0/prepare, not {cycle}/prepare")
-        cleared: dict[str, object] = {
-            "pool": None,
-            "cycles": [],
-            "labels": LabelsStatus(),
-            "results": {},
-            "cycles_done": 0,
-            "cycle": 0,
-        }
-        return status.model_copy(update={**fresh, **cleared})
-    before = CYCLE_STEPS[: CYCLE_STEPS.index(step)]
+    if step in (StepName.PREPARE, StepName.FETCH):
+        return status.model_copy(update={**fresh, **_start(status, cycle, step, spec)})
+    if step in COMPRESSION_STEPS:
+        return _compression(status, cycle, step, spec)
+    steps = (*loop_steps(spec, cycle), StepName.REPORT)
+    if step not in steps:
+        raise RewindError(f"{step.value} is no step of cycle {cycle}; these are: {', '.join(name.value for name in steps)}")
+    before = steps[: steps.index(step)]
     entry = next((known for known in status.cycles if known.cycle == cycle), None)
     if entry is None:
         known = ", ".join(str(known.cycle) for known in status.cycles) or "none"
@@ -91,8 +87,63 @@ def rewind(status: RunStatus, cycle: int, step: StepName, spec: RunSpec) -> RunS
         "cycles_done": cycle,
         "cycle": cycle,
         "best": best,
+        "compression": _kept_compression(status.compression, cycle, before),
     }
     return status.model_copy(update=changed)
+
+
+def _start(status: RunStatus, cycle: int, step: StepName, spec: RunSpec) -> dict[str, object]:
+    """What is forgotten when the run goes back to before its first cycle."""
+    if cycle != 0:
+        raise RewindError(f"{step.value} is done once, before the cycles: write 0/{step.value}, not {cycle}/{step.value}")
+    cleared: dict[str, object] = {
+        "cycles": [],
+        "labels": LabelsStatus(),
+        "cycles_done": 0,
+        "cycle": 0,
+        "anchors": None,
+        "compression": None,
+    }
+    if step is StepName.PREPARE:
+        return {**cleared, "pool": None, "results": {}}
+    if not needs_fetch(spec):
+        raise RewindError("fetch is no step of this run: it brings in neither weights nor a spec; write 0/prepare")
+    if status.pool is None:
+        raise RewindError("prepare is not done yet, so fetch has nothing to start from")
+    kept = {name: digest for name, digest in status.results.items() if name != step.value}
+    return {**cleared, "results": kept}
+
+
+def _compression(status: RunStatus, cycle: int, step: StepName, spec: RunSpec) -> RunStatus:
+    """The status before a step of the compression. The cycles that were done stay done."""
+    steps = compression_steps(spec)
+    if step not in steps:
+        raise RewindError(f"spec.compression does not ask for {step.value}")
+    every = spec.compression.when is CompressWhen.EVERY_CYCLE
+    if every:
+        status = rewind(status, cycle, StepName.REPORT, spec)
+    elif status.stop is None or status.best is None:
+        raise RewindError("the model is compressed when the run ends, and it has not come to its end")
+    elif status.best.cycle != cycle:
+        raise RewindError(f"the best model, that of cycle {status.best.cycle}, is the one to compress: not {cycle}")
+    done = compressed(status, cycle)
+    before = [name.value for name in steps[: steps.index(step)]]
+    missing = [name for name in before if name not in done.results]
+    if done.chosen is None:
+        missing = [name for name in missing if name == StepName.PRUNE.value or step is not StepName.EXPORT]
+    if missing:
+        raise RewindError(f"{missing[0]} of cycle {cycle} is not done yet, so {step.value} has nothing to start from")
+    kept = done.model_copy(update={"results": {name: done.results[name] for name in before if name in done.results}})
+    if step is StepName.PRUNE:
+        kept = CompressionStatus(cycle=cycle)
+    return status.model_copy(update={"compression": kept, "failure": None, "finished_at": None, "step": None})
+
+
+def _kept_compression(done: CompressionStatus | None, cycle: int, before: tuple[StepName, ...]) -> CompressionStatus | None:
+    """What was made smaller stays, if the model that it was made from does."""
+    if done is None or done.cycle < cycle or (done.cycle == cycle and StepName.EVALUATE in before):
+        return done
+    return None
 
 
 def _strip(entry: CycleStatus, before: tuple[StepName, ...]) -> CycleStatus:

@@ -1,0 +1,230 @@
+"""The parameters of each step, from the spec and the status.
+
+Labels bought in the cycle itself never count against its own budget: the status may hold them already when a
+step is tried again, and the second try must be given the same input as the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Literal
+
+from alrun.api.spec import (
+    EmbeddedTraining,
+    Export,
+    Prune,
+    Retrain,
+    RunSpec,
+    StartFrom,
+    TaoInput,
+    TaoTraining,
+    TrainingEngine,
+)
+from alrun.api.status import RunStatus
+from alrun.api.step import (
+    AnnotateParams,
+    AssessParams,
+    ConvertParams,
+    EvaluateParams,
+    ExportParams,
+    FetchParams,
+    InferParams,
+    KmeansParams,
+    Params,
+    PrepareParams,
+    PruneParams,
+    ReportParams,
+    RetrainParams,
+    SelectParams,
+    StepName,
+    TrainParams,
+)
+
+from .budget import Remaining, limits, remaining
+from .course import compressed
+from .observed import Run
+
+DEFAULT_YOLO_INPUT = TaoInput(width=1248, height=384)
+"""Input of yolo_v4 where the run states none: that of NVIDIA's own spec for KITTI."""
+
+
+def params_of(run: Run, step: StepName, cycle: int) -> Params:
+    """The parameters of `step` of `cycle`.
+
+    Raises:
+        ValueError: infer or convert before `prepare` has counted the pool; kmeans that was not asked for.
+    """
+    return _PARAMS[step](run, cycle)
+
+
+def shards(spec: RunSpec, status: RunStatus) -> int:
+    """Pods that `infer` and `convert` are spread over: one for each `inference.imagesPerShard` images of the pool.
+
+    Raises:
+        ValueError: `prepare` has not yet counted the pool.
+    """
+    if status.pool is None:
+        raise ValueError("status.pool is missing: prepare has to come before infer and convert")
+    return max(1, -(-status.pool.images // spec.inference.images_per_shard))
+
+
+def labels_left(run: Run, cycle: int) -> Remaining:
+    """What the label budget allows `cycle` to buy: the budget less what the cycles before it have bought."""
+    later = [entry for entry in run.status.cycles if entry.cycle >= cycle]
+    labels = run.status.labels
+    return remaining(
+        run.spec.loop.label_budget,
+        images=labels.images - sum(entry.new_images for entry in later),
+        boxes=labels.boxes - sum(entry.new_boxes for entry in later),
+        # Rounded, so that adding a cycle's seconds and taking them away again gives the same figure.
+        seconds=round(labels.annotator_seconds - sum(entry.annotator_seconds for entry in later), 3),
+    )
+
+
+def tao_of(spec: RunSpec) -> TaoTraining:
+    """The settings of TAO; all of them have defaults."""
+    return spec.training.tao or TaoTraining()
+
+
+def start_of(spec: RunSpec, cycle: int) -> StartFrom:
+    """What the cycle's training begins with. The first one has no model before it."""
+    wanted = spec.training.start_from
+    if cycle or wanted not in (StartFrom.PREVIOUS_MODEL, StartFrom.RESUME):
+        return wanted
+    return StartFrom.PRETRAINED if spec.training.tao and spec.training.tao.pretrained else StartFrom.SCRATCH
+
+
+def _prepare(run: Run, cycle: int) -> PrepareParams:
+    dataset = run.spec.dataset
+    return PrepareParams(
+        labels_path=dataset.labels.path,
+        labels_format=dataset.labels.format,
+        classes=dataset.classes,
+        class_mapping=dataset.class_mapping,
+        group_by=dataset.group_by,
+        test_fraction=dataset.test.fraction,
+        test_path=dataset.test.path,
+    )
+
+
+def _select(run: Run, cycle: int) -> SelectParams:
+    spec = run.spec
+    first = spec.loop.initial_batch if cycle == 0 else None
+    return SelectParams(
+        preset=spec.selection.preset,
+        batch=first or spec.loop.batch,
+        limit=labels_left(run, cycle).images,
+        score_threshold=spec.selection.score_threshold,
+        # Programs that are not ours predict boxes, and make no embeddings.
+        embeddings="Detector" if spec.training.engine is TrainingEngine.EMBEDDED else "Classical",
+    )
+
+
+def _annotate(run: Run, cycle: int) -> AnnotateParams:
+    left = labels_left(run, cycle)
+    return AnnotateParams(
+        max_images=left.images, max_boxes=left.boxes, max_seconds=left.seconds, cost=run.spec.annotation.cost
+    )
+
+
+def _kmeans(run: Run, cycle: int) -> KmeansParams:
+    tao = tao_of(run.spec)
+    clusters = tao.anchors.kmeans if tao.anchors else None
+    if clusters is None:
+        raise ValueError("spec.training.tao.anchors.kmeans is missing: kmeans needs the number of anchors")
+    size = tao.input or DEFAULT_YOLO_INPUT
+    return KmeansParams(clusters=clusters, width=size.width, height=size.height)
+
+
+def _train(run: Run, cycle: int) -> TrainParams:
+    spec, start = run.spec, start_of(run.spec, cycle)
+    return TrainParams(
+        start_from=start,
+        validation_fraction=spec.training.validation.fraction,
+        embedded=_embedded(spec),
+        epochs_before=cycle * tao_of(spec).epochs if start is StartFrom.RESUME else 0,
+    )
+
+
+def _infer(run: Run, cycle: int) -> InferParams:
+    wanted = run.spec.inference
+    return InferParams(
+        score_threshold=wanted.score_threshold,
+        images_per_shard=wanted.images_per_shard,
+        shards=shards(run.spec, run.status),
+    )
+
+
+def _convert(run: Run, cycle: int) -> ConvertParams:
+    return ConvertParams(images_per_shard=run.spec.inference.images_per_shard, shards=shards(run.spec, run.status))
+
+
+def _prune(run: Run, cycle: int) -> PruneParams:
+    spec = run.spec
+    return PruneParams(prune=spec.compression.prune or Prune(), validation_fraction=spec.training.validation.fraction)
+
+
+def _retrain(run: Run, cycle: int) -> RetrainParams:
+    spec = run.spec
+    return RetrainParams(
+        retrain=spec.compression.retrain or Retrain(),
+        validation_fraction=spec.training.validation.fraction,
+        embedded=_embedded(spec),
+    )
+
+
+def _assess(run: Run, cycle: int) -> AssessParams:
+    return AssessParams(model=_smallest(run.spec))
+
+
+def _export(run: Run, cycle: int) -> ExportParams:
+    wanted = run.spec.compression
+    pruned = wanted.prune is not None and compressed(run.status, cycle).chosen is not None
+    return ExportParams(
+        export=wanted.export or Export(),
+        model=_smallest(run.spec) if pruned else "train",
+        quantization_aware=pruned and wanted.retrain is not None and wanted.retrain.quantization_aware,
+    )
+
+
+def _smallest(spec: RunSpec) -> Literal["prune", "retrain"]:
+    return "prune" if spec.compression.retrain is None else "retrain"
+
+
+def _embedded(spec: RunSpec) -> EmbeddedTraining:
+    return spec.training.embedded or EmbeddedTraining()
+
+
+def _report(run: Run, cycle: int) -> ReportParams:
+    status, target = run.status, run.spec.loop.stop.target
+    return ReportParams(
+        stop_reason=status.stop.reason.value if status.stop else None,
+        stop_message=status.stop.message if status.stop else "",
+        target_metric=target.metric if target else "mAP50",
+        labels_budget=limits(run.spec.loop.label_budget),
+        pod_seconds=status.cost.pod_seconds,
+        gpu_seconds=status.cost.gpu_seconds,
+        cycles=[entry.to_json() for entry in status.cycles],
+        compression=status.compression.to_json() if status.compression else None,
+    )
+
+
+_PARAMS: Mapping[StepName, Callable[[Run, int], Params]] = MappingProxyType(
+    {
+        StepName.PREPARE: _prepare,
+        StepName.FETCH: lambda run, cycle: FetchParams(),
+        StepName.SELECT: _select,
+        StepName.ANNOTATE: _annotate,
+        StepName.KMEANS: _kmeans,
+        StepName.TRAIN: _train,
+        StepName.EVALUATE: lambda run, cycle: EvaluateParams(),
+        StepName.INFER: _infer,
+        StepName.CONVERT: _convert,
+        StepName.PRUNE: _prune,
+        StepName.RETRAIN: _retrain,
+        StepName.ASSESS: _assess,
+        StepName.EXPORT: _export,
+        StepName.REPORT: _report,
+    }
+)
