@@ -104,6 +104,19 @@ def test_later_batches_use_the_last_cycles_model_and_pass_over_labelled_images(m
     assert result.message == "picked 5 of 24 unlabelled images by Herding; 19 are left"
 
 
+def test_where_the_trainer_makes_no_embeddings_the_classical_ones_serve_every_cycle(make):
+    label(make(), POOL[:4])
+    context = make(cycle=1, embeddings="Classical")
+    assert select.run(context).counts == {"images": 5}
+    assert {row["rule"] for row in selection(context)} == {"Herding"}
+    assert not {row["image"] for row in selection(context)} & set(POOL[:4])
+    context.workspace.delete([paths.POOL_EMBEDDINGS])
+    embeddings(context, POOL[1:], paths.POOL_EMBEDDINGS)
+    with pytest.raises(StepError) as caught:
+        select.run(context)
+    assert (caught.value.reason, caught.value.remedy) == ("EmbeddingsMissing", "run the step prepare again")
+
+
 def test_entropy_counts_boxes_above_the_threshold_only(make):
     label(make(), [POOL[0]])
     predictions(make(), [(POOL[0], 0.5), (POOL[1], 0.9), (POOL[1], 0.6), (POOL[2], 0.04), (POOL[3], 0.99)])

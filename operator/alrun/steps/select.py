@@ -50,7 +50,9 @@ def run(context: Context) -> StepResult:
         pool = Pool(
             images,
             chosen=chosen,
-            embeddings=_embeddings(context, cycle, place) if wanted.embeddings else None,
+            embeddings=_embeddings(context, cycle, place, classical=params.embeddings == "Classical")
+            if wanted.embeddings
+            else None,
             scores=_uncertainty(context, cycle, place, params.score_threshold) if wanted.scores else None,
         )
         picks = pick(rule, pool, params.batch, limit=params.limit, seed=context.input.seed)
@@ -118,9 +120,10 @@ def _labelled(context: Context, cycle: int, place: dict[str, int]) -> NDArray[np
     return np.array(found, np.int64)
 
 
-def _embeddings(context: Context, cycle: int, place: dict[str, int]) -> NDArray[np.float32]:
-    """[N, d], in the order of the pool: classical features in cycle 0, then those of the last cycle's model."""
-    shards = [paths.POOL_EMBEDDINGS] if cycle == 0 else _shards(context, paths.inference_embeddings(cycle - 1, 0))
+def _embeddings(context: Context, cycle: int, place: dict[str, int], *, classical: bool) -> NDArray[np.float32]:
+    """[N, d], in the order of the pool: classical features in cycle 0, then those of the last cycle's model, if any."""
+    classical = classical or cycle == 0
+    shards = [paths.POOL_EMBEDDINGS] if classical else _shards(context, paths.inference_embeddings(cycle - 1, 0))
     out: NDArray[np.float32] | None = None
     seen = np.zeros(len(place), bool)
     for path in shards:
@@ -145,7 +148,7 @@ def _embeddings(context: Context, cycle: int, place: dict[str, int]) -> NDArray[
         raise StepError(
             "EmbeddingsMissing",
             f"{missing.size} of {len(place)} images have no embedding, {first} first",
-            _AGAIN if cycle else "run the step prepare again",
+            "run the step prepare again" if classical else _AGAIN,
         )
     return out
 
