@@ -10,7 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from alrun.api.step import StepName
+from alrun.api.spec import ConfigMapKey, RunSpec
+from alrun.core.observed import Run
+from alrun.core.plan import JobRequest
+
+from .foreign import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +27,25 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What a step's container needs of its own.
+    """What a step's pod needs of its own.
 
-    `requests` are the resources it asks for where the user says nothing; `env` is set before the process starts.
+    Without `stages` one container does the step; with them, see `alrun.engines.foreign`.
     """
 
     requests: Mapping[str, str]
+    """Resources that are asked for where the user says nothing: by the container that does the step, or by each stage."""
     env: Mapping[str, str] = field(default_factory=dict)
+    """Set before our own process starts."""
+    stages: tuple[Stage, ...] = ()
+    """Foreign programs, one after the other."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Name -> text of what was rendered for them."""
+    stage_in: bool = True
+    """Whether images, labels and models are brought for the stages, and their progress is watched."""
+    config_map: ConfigMapKey | None = None
+    """A file of the user's, found by our own process at `foreign.USER_SPEC`."""
+    shared_memory: str | None = None
+    """Size of /dev/shm where the user says nothing; None: as the container runtime makes it."""
 
 
 class Engine(Protocol):
@@ -40,12 +56,16 @@ class Engine(Protocol):
         """As the spec names it."""
         ...
 
-    def workload(self, step: StepName) -> Workload:
-        """What the step's container needs.
+    def workload(self, run: Run, request: JobRequest) -> Workload:
+        """What the pod of the requested step needs.
 
         Raises:
-            EngineError: the engine does not do this step.
+            EngineError: the engine does not do this step, or cannot do it as the spec asks.
         """
+        ...
+
+    def check(self, spec: RunSpec) -> list[EngineError]:
+        """What in the spec would keep a step of this engine from being started, as far as the spec alone can tell."""
         ...
 
 

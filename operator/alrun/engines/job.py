@@ -64,7 +64,7 @@ def build_job(run: Run, request: JobRequest, installation: Installation) -> dict
     """
     step = request.input.params.step
     settings = settings_for(run.spec, StepName(step))
-    workload = engine_for(request.engine).workload(StepName(step))
+    workload = engine_for(request.engine).workload(run, request)
     labels = _labels(run, request, settings)
     template = {
         "metadata": {"labels": dict(labels), "annotations": {meta.ANNOTATION_INPUT: input_json(request.input)}},

@@ -1,0 +1,1 @@
+"""NVIDIA TAO: its containers, unmodified."""
