@@ -69,7 +69,7 @@ def labels(images_of: ImageSet) -> str:
     return f"{DATA}/{images_of.value}/labels"
 
 
-def annotations(images_of: ImageSet) -> str:
+def coco(images_of: ImageSet) -> str:
     """A set's labels as one COCO file."""
     return f"{DATA}/{images_of.value}.json"
 

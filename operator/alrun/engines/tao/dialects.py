@@ -142,7 +142,7 @@ _PYTORCH_5_0_FINISHED = _lines(
     {
         Action.TRAIN: "Training finished successfully",
         Action.EVALUATE: "Evaluation finished successfully",
-        Action.INFERENCE: "Inference finished successfully",
+        Action.INFERENCE: "Inference finished successfully.",  # with a full stop, alone of the four
         Action.EXPORT: "Export finished successfully",
     },
 )
