@@ -65,6 +65,33 @@ def _pod_field(path: str) -> str:
     return f"spec.pods.training.{path}"
 
 
+NGC = "nvidia/tao/pretrained_object_detection:resnet18"
+SHAPES = [{"width": 10, "height": 12.5}, {"width": 20, "height": 25}, {"width": 40, "height": 50}]
+TRAINER: Mapping[str, Any] = {"image": "example.org/trainer:1", "command": ["python", "-m", "trainer"]}
+
+
+def _engine(name: str, block: str, defaults: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes the minimal manifest one of that engine, with fields of its block set, or deleted."""
+    values = {key: value for key, value in {**defaults, **settings}.items() if value is not DELETE}
+    return {"spec.training.engine": name, f"spec.training.{block}": values}
+
+
+def _tao(**settings: Any) -> dict[str, Any]:
+    return {"spec.dataset.classes": ["Apple"], **_engine("TAO", "tao", {}, settings)}
+
+
+def _yolo(**settings: Any) -> dict[str, Any]:
+    return _tao(**{"network": "yolo_v4", "anchors": {"kmeans": 9}, **settings})
+
+
+def _custom(**settings: Any) -> dict[str, Any]:
+    return _engine("Custom", "custom", TRAINER, settings)
+
+
+def _tao_field(path: str) -> str:
+    return f"spec.training.tao.{path}"
+
+
 PATCH_MESSAGE = (
     "must not touch a security context, host namespaces, the service account, restartPolicy or a container as a whole"
 )
@@ -428,6 +455,302 @@ WRONG: tuple[Wrong, ...] = (
             "/spec/containers/0/securityContext/privileged",
         )
     ),
+    # -- trainers
+    *(
+        Wrong(
+            f"{block} for another engine",
+            {"spec.training.engine": engine, "spec.dataset.classes": ["Apple"], **changes},
+            f"spec.training.{block}",
+            f"{block} is only for engine {owner}",
+        )
+        for block, owner, engine, changes in (
+            ("embedded", "Embedded", "TAO", {"spec.training.embedded": {"iterations": 10}}),
+            ("tao", "TAO", "Embedded", {"spec.training.tao": {}}),
+            ("custom", "Custom", "TAO", {"spec.training.custom": TRAINER}),
+        )
+    ),
+    Wrong(
+        "no trainer of one's own",
+        {"spec.training.engine": "Custom"},
+        "spec.training.custom",
+        "engine Custom needs the block custom",
+    ),
+    Wrong("trainer without an image", _custom(image=DELETE), "spec.training.custom.image", "is missing", "Required value"),
+    Wrong(
+        "trainer without a command", _custom(command=[]), "spec.training.custom.command", "at least 1 items", "at least 1"
+    ),
+    Wrong(
+        "trainer in an unknown format",
+        _custom(format="VOC"),
+        "spec.training.custom.format",
+        "must be one of KITTI, COCO",
+        "Unsupported value",
+    ),
+    Wrong(
+        "pretrained on nothing",
+        {**_tao(), "spec.training.startFrom": "Pretrained"},
+        "spec.training.startFrom",
+        "startFrom Pretrained needs tao.pretrained",
+    ),
+    Wrong(
+        "pretrained without TAO",
+        {"spec.training.startFrom": "Pretrained"},
+        "spec.training.startFrom",
+        "startFrom Pretrained needs tao.pretrained",
+    ),
+    Wrong(
+        "resumed without TAO",
+        {"spec.training.startFrom": "Resume"},
+        "spec.training.startFrom",
+        "startFrom Resume is for engine TAO",
+    ),
+    Wrong(
+        "TAO without classes",
+        {"spec.training.engine": "TAO"},
+        "spec.dataset.classes",
+        "engine TAO needs dataset.classes: they are part of the network",
+    ),
+    # -- TAO
+    Wrong(
+        "unknown network",
+        _tao(network="yolov4"),
+        _tao_field("network"),
+        "did you mean yolo_v4?",
+        "Unsupported value",
+    ),
+    Wrong("yolo_v4 without anchors", _yolo(anchors=DELETE), _tao_field("anchors"), "network yolo_v4 needs anchors"),
+    *(
+        Wrong(
+            f"{field} of another network",
+            _tao(**{field: value}),
+            _tao_field(field),
+            f"{field} is only for network yolo_v4",
+        )
+        for field, value in (
+            ("anchors", {"kmeans": 9}),
+            ("augmentation", {"hue": 0.1}),
+            ("nms", {"iou": 0.4}),
+            ("averagePrecision", "Integrate"),
+        )
+    ),
+    *(
+        Wrong(
+            f"version {version} without a key",
+            _yolo(version=version),
+            _tao_field("keySecretRef"),
+            "versions before 5.0 encrypt their models and need keySecretRef",
+        )
+        for version in ("3.22.05", "4.0")
+    ),
+    Wrong("version as a number", _tao(version=5.0), _tao_field("version"), "must be a text", "must be of type string"),
+    Wrong("version as a tag", _tao(version="5.0.0-pyt"), _tao_field("version"), "must be a version of TAO"),
+    Wrong("version of one figure", _tao(version="5"), _tao_field("version"), "must be a version of TAO"),
+    Wrong("image of TAO in quotes", _tao(image="'tao:5'"), _tao_field("image"), "must be the name of an image"),
+    Wrong("backbone in capitals", _tao(backbone="ResNet18"), _tao_field("backbone"), "must be the name of a backbone"),
+    Wrong(
+        "size that no network halves five times",
+        _tao(input={"width": 700, "height": 1280}),
+        _tao_field("input.width"),
+        "must be a multiple of 32",
+        "should be a multiple of 32",
+    ),
+    Wrong("size of one side", _tao(input={"width": 704}), _tao_field("input.height"), "is missing", "Required value"),
+    Wrong(
+        "anchors of two kinds",
+        _yolo(anchors={"kmeans": 9, "shapes": SHAPES}),
+        _tao_field("anchors"),
+        "must have exactly one of kmeans and shapes",
+    ),
+    Wrong("anchors of no kind", _yolo(anchors={}), _tao_field("anchors"), "must have exactly one of kmeans and shapes"),
+    Wrong(
+        "anchors as text, which TAO would evaluate",
+        _yolo(anchors={"shapes": "[(10, 10)]"}),
+        _tao_field("anchors.shapes"),
+        "must be a list",
+        "must be of type array",
+    ),
+    Wrong(
+        "anchors for two scales and a half",
+        _yolo(anchors={"shapes": [*SHAPES, SHAPES[0]]}),
+        _tao_field("anchors.shapes"),
+        "must be a multiple of 3: as many for each of the three scales",
+    ),
+    Wrong(
+        "clusters for two scales and a half",
+        _yolo(anchors={"kmeans": 8}),
+        _tao_field("anchors.kmeans"),
+        "must be a multiple of 3",
+        "should be a multiple of 3",
+    ),
+    Wrong(
+        "stated anchors found in every cycle",
+        _yolo(anchors={"shapes": SHAPES, "everyCycle": True}),
+        _tao_field("anchors.everyCycle"),
+        "everyCycle is only for kmeans",
+    ),
+    Wrong(
+        "flat anchor",
+        _yolo(anchors={"shapes": [{"width": 0, "height": 5}, *SHAPES[1:]]}),
+        _tao_field("anchors.shapes[0].width"),
+        "must be above 0",
+        "should be greater than 0",
+    ),
+    Wrong(
+        "weights from two places",
+        _tao(pretrained={"ngc": NGC, "path": "w.pth", "image": "ngc:1"}),
+        _tao_field("pretrained"),
+        "must have exactly one of ngc and path",
+    ),
+    Wrong("weights from nowhere", _tao(pretrained={}), _tao_field("pretrained"), "must have exactly one of ngc and path"),
+    Wrong(
+        "weights of NGC that nothing downloads",
+        _tao(pretrained={"ngc": NGC}),
+        _tao_field("pretrained.image"),
+        "ngc and image belong together: image is what downloads the model",
+    ),
+    Wrong(
+        "a download of weights that are there",
+        _tao(pretrained={"path": "w.pth", "image": "ngc:1"}),
+        _tao_field("pretrained.image"),
+        "ngc and image belong together: image is what downloads the model",
+    ),
+    Wrong(
+        "key of NGC for a file",
+        _tao(pretrained={"path": "w.pth", "keySecretRef": {"name": "ngc", "key": "key"}}),
+        _tao_field("pretrained.keySecretRef"),
+        "keySecretRef is the key for NGC, and path is not in NGC",
+    ),
+    Wrong(
+        "model of NGC without a version",
+        _tao(pretrained={"ngc": "nvidia/tao/pretrained_object_detection", "image": "ngc:1"}),
+        _tao_field("pretrained.ngc"),
+        "must be a model in NGC's registry",
+    ),
+    Wrong(
+        "weights with a space in their name",
+        _tao(pretrained={"path": "my weights.pth"}),
+        _tao_field("pretrained.path"),
+        "must be a path of letters, digits and ._:/@%+=,- because TAO puts it into a shell's command line",
+    ),
+    Wrong(
+        "weights that run a command",
+        _tao(pretrained={"path": "$(id).pth"}),
+        _tao_field("pretrained.path"),
+        "must be a path of letters, digits",
+    ),
+    Wrong(
+        "spec from two places",
+        _tao(specRef={"path": "spec.yaml", "configMap": {"name": "spec", "key": "train.yaml"}}),
+        _tao_field("specRef"),
+        "must have exactly one of configMap and path",
+    ),
+    Wrong("spec from nowhere", _tao(specRef={}), _tao_field("specRef"), "must have exactly one of configMap and path"),
+    Wrong(
+        "key of a ConfigMap with a slash",
+        _tao(specRef={"configMap": {"name": "spec", "key": "specs/train.yaml"}}),
+        _tao_field("specRef.configMap.key"),
+        "must be a key of a Secret or ConfigMap",
+    ),
+    Wrong(
+        "override with a space",
+        _tao(overrides={"train.optim lr": "1"}),
+        _tao_field("overrides"),
+        "must map paths of fields of the experiment spec to values",
+    ),
+    Wrong(
+        "override with an assignment",
+        _tao(overrides={"train.optim.lr=1": "1"}),
+        _tao_field("overrides"),
+        "must map paths of fields of the experiment spec to values",
+    ),
+    Wrong(
+        "override as a number",
+        _tao(overrides={"train.seed": 1}),
+        _tao_field("overrides.train.seed"),
+        "must be a text",
+        "must be of type string",
+    ),
+    Wrong(
+        "unknown way out of memory",
+        _tao(onOutOfMemory="Retry"),
+        _tao_field("onOutOfMemory"),
+        "must be one of Fail, HalveBatch",
+        "Unsupported value",
+    ),
+    # -- compression
+    Wrong(
+        "nothing to compress by",
+        {"spec.compression": {"when": "End"}},
+        "spec.compression.when",
+        "there is nothing to do",
+    ),
+    Wrong(
+        "pruned never",
+        {"spec.compression": {"prune": {}}},
+        "spec.compression.when",
+        "prune, retrain and export are not done when: Never",
+    ),
+    Wrong(
+        "retrained without pruning",
+        {"spec.compression": {"when": "End", "export": {}, "retrain": {}}},
+        "spec.compression.retrain",
+        "retrain is for a model that was pruned",
+    ),
+    Wrong(
+        "no threshold",
+        {"spec.compression": {"when": "End", "prune": {"thresholds": []}}},
+        "spec.compression.prune.thresholds",
+        "must have at least 1 items",
+        "at least 1",
+    ),
+    Wrong(
+        "threshold twice",
+        {"spec.compression": {"when": "End", "prune": {"thresholds": [0.1, 0.5, 0.1]}}},
+        "spec.compression.prune.thresholds",
+        "each threshold must be listed once",
+    ),
+    Wrong(
+        "everything pruned",
+        {"spec.compression": {"when": "End", "prune": {"thresholds": [1.5]}}},
+        "spec.compression.prune.thresholds[0]",
+        "must be at most 1",
+        "less than or equal to 1",
+    ),
+    *(
+        Wrong(
+            f"pruning of {name}",
+            {**changes, "spec.compression": {"when": "End", "prune": {}}},
+            "spec.compression.prune",
+            "prune is for engine Embedded and for TAO's yolo_v4: no other trainer has a command for it",
+        )
+        for name, changes in (("rtdetr", _tao(network="rtdetr")), ("dino", _tao(network="dino")), ("TAO's default", _tao()))
+    ),
+    Wrong(
+        "export of a trainer of one's own",
+        {**_custom(), "spec.compression": {"when": "EveryCycle", "export": {}}},
+        "spec.compression.when",
+        "a trainer of your own has no command for compression",
+    ),
+    Wrong(
+        "8 bits without TAO",
+        {"spec.compression": {"when": "End", "prune": {}, "retrain": {"quantizationAware": True}}},
+        "spec.compression.retrain.quantizationAware",
+        "quantizationAware is only for engine TAO",
+    ),
+    Wrong(
+        "unknown file of inference",
+        {"spec.compression": {"when": "End", "export": {"format": "TensorRT"}}},
+        "spec.compression.export.format",
+        "must be ONNX",
+        "Unsupported value",
+    ),
+    # -- pods
+    Wrong(
+        "settings of no step",
+        {"spec.pods": {"default": {"gpus": 1}, "train": {"gpus": 2}}},
+        "spec.pods",
+        '"train" is none of them: the entries are default, preparation, selection',
+    ),
     # -- rules between blocks
     Wrong(
         "workspace among the images",
@@ -505,5 +828,49 @@ RIGHT: Mapping[str, Mapping[str, Any]] = {
     ),
     "retries": {"spec.retry": {"failures": 0, "backoff": {"initial": "10m"}}},
     "generated name": {"metadata": {"generateName": "apples-"}},
+    "settings of nothing": {"spec.pods": {"training": None, "default": {"gpus": None}}},
+    "TAO as it comes": _tao(),
+    "TAO without its block": {"spec.dataset.classes": ["Apple"], "spec.training.engine": "TAO"},
+    "TAO's DINO": _tao(
+        network="dino",
+        version="5.3",
+        input={"width": 960, "height": 544},
+        pretrained={"ngc": NGC, "image": "example.org/ngc:1", "keySecretRef": {"name": "ngc", "key": "NGC_API_KEY"}},
+        specRef={"path": "specs/dino.yaml"},
+        overrides={"train.optim.weight_decay": "1e-4", "model.num_queries": "300"},
+    )
+    | {"spec.training.startFrom": "Pretrained"},
+    "TAO's whole YOLOv4": _yolo(
+        version="4.0",
+        image="nvcr.io/nvidia/tao/tao-toolkit:4.0.0-tf1.15.5",
+        backbone="resnet18",
+        pretrained={"path": "weights/resnet_18.hdf5"},
+        input={"width": 704, "height": 1280},
+        anchors={"kmeans": 9, "everyCycle": True},
+        augmentation={"hue": 0.1, "saturation": 1.5, "exposure": 1.5, "mosaic": 0.5},
+        nms={"iou": 0.4, "topK": 100},
+        averagePrecision="Integrate",
+        keySecretRef={"name": "tao", "key": "key"},
+        specRef={"configMap": {"name": "spec", "key": "train.txt"}},
+        onOutOfMemory="HalveBatch",
+    )
+    | {
+        "spec.training.startFrom": "Resume",
+        "spec.compression": {
+            "when": "End",
+            "prune": {"thresholds": [0.1, 0.3, 0.5, 0.7], "maxMetricLoss": 0},
+            "retrain": {"epochs": 30, "quantizationAware": True},
+            "export": {},
+        },
+    },
+    "stated anchors": _yolo(anchors={"shapes": SHAPES}),
+    "a trainer of one's own": _custom(format="COCO", settings={"lr": "1e-3", "Any key": ""})
+    | {"spec.training.startFrom": "PreviousModel"},
+    "a trainer of one's own on classes to be found": _custom(),
+    "embedded compression": {
+        "spec.training.startFrom": "PreviousModel",
+        "spec.compression": {"when": "EveryCycle", "prune": {}, "retrain": {}, "export": {}},
+    },
+    "export alone": {**_tao(), "spec.compression": {"when": "End", "export": {"format": "ONNX"}}},
 }
 """What makes the minimal manifest another one that is right."""

@@ -243,6 +243,11 @@ def test_a_pattern_does_not_match_before_a_last_line_break() -> None:
     assert not matches("^a$")("a\n")
 
 
+def test_a_pattern_without_an_end_matches_a_beginning() -> None:
+    assert matches("^[34][.]")("4.0.1")
+    assert not matches("^[34][.]")("5.0.1")
+
+
 @pytest.mark.parametrize(
     ("text", "number"),
     [

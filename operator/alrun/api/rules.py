@@ -87,7 +87,7 @@ def quoted(text: str) -> str:
 
 def matches(pattern: str) -> Callable[[str], bool]:
     """Whether a text matches as RE2 does on the API server: `$` is the very end, not also before a line's end."""
-    compiled = re.compile(pattern.removesuffix("$") + r"\Z")
+    compiled = re.compile(pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern)
     return lambda text: compiled.search(text) is not None
 
 
@@ -523,6 +523,13 @@ BLOCK_RULES: tuple[Rule, ...] = (
         "prune, retrain and export are not done when: Never",
         "write when: End, or when: EveryCycle",
         field="when",
+    ),
+    Rule(
+        ("spec.compression.prune.thresholds",),
+        "self.all(t, self.exists_one(u, u == t))",
+        lambda value: len(set(value)) == len(value),
+        "each threshold must be listed once",
+        "delete the second one",
     ),
     Rule(
         ("spec.compression",),
