@@ -2,6 +2,8 @@
 
 `weights` are what the gradient moves; `statistics` are the running means and variances of the normalisations. Both
 have the same names at every input size; only the last layer of the heat map depends on the number of classes.
+
+How many channels a layer has is said by its arrays alone: those of a pruned model are narrower (see `prune`).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ STRIDE = 4
 MULTIPLE = 32
 """Both sides of the input are multiples of this: the coarsest stage has one cell for 32 pixels."""
 EMBEDDING = 192
-"""Length of an image's embedding: the mean of the two coarsest stages, 96 channels each."""
+"""Length of an image's embedding: the mean of the two coarsest stages, 96 channels each in a model that is not pruned."""
 HEAT_BIAS = -2.19
 """Logit of 0.1: at the start every cell is held for empty, and the many empty cells do not drown the few centres."""
 
@@ -38,12 +40,24 @@ class Output(NamedTuple):
         heat: [batch, height/4, width/4, classes] logits of "the centre of a box of this class is in this cell".
         sides: [batch, height/4, width/4, 4] distances in pixels of the input from the middle of the cell to the
             left, upper, right and lower side of the box; never negative.
-        embedding: [batch, 192] what the image shows, for comparisons between images.
+        embedding: [batch, 192] what the image shows, for comparisons between images; shorter from a pruned model.
     """
 
     heat: jax.Array
     sides: jax.Array
     embedding: jax.Array
+
+
+class Sum(NamedTuple):
+    """Layers whose outputs are added up, channel by channel, or one that stands alone.
+
+    Attributes:
+        makers: layers that have these channels as output.
+        takers: layers that have them as input.
+    """
+
+    makers: tuple[str, ...]
+    takers: tuple[str, ...]
 
 
 def initial(classes: int, seed: int) -> tuple[Tree, Tree]:
@@ -136,6 +150,23 @@ def apply(weights: Tree, statistics: Tree, images: jax.Array, *, training: bool)
     heat = convolution("heat.b", jax.nn.relu(convolution("heat.a", joined)))
     sides = jax.nn.softplus(convolution("sides.b", jax.nn.relu(convolution("sides.a", joined)))) * STRIDE
     return Output(heat, sides, embedding), moved
+
+
+def sums() -> tuple[Sum, ...]:
+    """Every set of channels inside the network, with the layers on both sides of it: what `apply` does, as a table.
+
+    The input and the two outputs of the network are not inside.
+    """
+    found = [Sum(("stem",), (f"{_STAGES[0][0]}.down",))]
+    after = [f"{stage}.down" for stage, *_ in _STAGES[1:]]
+    for number, (stage, _, _, blocks) in enumerate(_STAGES):
+        inner = [f"{stage}.{block}" for block in range(blocks)]
+        found += [Sum((f"{name}.a",), (f"{name}.b",)) for name in inner]
+        makers = (f"{stage}.down", *(f"{name}.b" for name in inner))
+        found.append(Sum(makers, (*(f"{name}.a" for name in inner), f"{stage}.lateral", *after[number : number + 1])))
+    found.append(Sum(tuple(f"{stage}.lateral" for stage, *_ in _STAGES), ("join",)))
+    found.append(Sum(("join",), ("heat.a", "sides.a")))
+    return (*found, Sum(("heat.a",), ("heat.b",)), Sum(("sides.a",), ("sides.b",)))
 
 
 def _doubled(x: jax.Array) -> jax.Array:
