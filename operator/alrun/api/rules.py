@@ -2,7 +2,9 @@
 
 Each rule is written twice side by side, in CEL for the CRD and in Python for the offline check, with one
 message. A contract test gives both the same manifests and compares their verdicts, so that they cannot drift.
-A value is seen by a rule after defaulting and only if its own types and bounds are right, on both sides.
+A value is seen by a rule after defaulting and only if its own types and bounds are right, on both sides. One
+exception: the API server holds the default `{}` of a block against the block's rules as it stands, before the fields
+below it have their defaults, so that CEL asks for `has` of fields that always are there later.
 """
 
 from __future__ import annotations
@@ -428,7 +430,7 @@ BLOCK_RULES: tuple[Rule, ...] = (
     *(_own_block(engine, block) for engine, block in (("Embedded", "embedded"), ("TAO", "tao"), ("Custom", "custom"))),
     Rule(
         ("spec.training",),
-        "self.engine != 'Custom' || has(self.custom)",
+        "!has(self.engine) || self.engine != 'Custom' || has(self.custom)",
         lambda value: value["engine"] != "Custom" or "custom" in value,
         "engine Custom needs the block custom",
         "write custom with the image and command of your trainer; docs/custom-trainer.md has an example",
@@ -436,7 +438,7 @@ BLOCK_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         ("spec.training",),
-        "self.startFrom != 'Pretrained' || (has(self.tao) && has(self.tao.pretrained))",
+        "!has(self.startFrom) || self.startFrom != 'Pretrained' || (has(self.tao) && has(self.tao.pretrained))",
         lambda value: value["startFrom"] != "Pretrained" or "pretrained" in value.get("tao", {}),
         "startFrom Pretrained needs tao.pretrained",
         "set tao.pretrained.ngc or tao.pretrained.path, or another startFrom",
@@ -444,7 +446,7 @@ BLOCK_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         ("spec.training",),
-        "self.startFrom != 'Resume' || self.engine == 'TAO'",
+        "!has(self.startFrom) || self.startFrom != 'Resume' || self.engine == 'TAO'",
         lambda value: value["startFrom"] != "Resume" or value["engine"] == "TAO",
         "startFrom Resume is for engine TAO",
         "write startFrom: PreviousModel",
@@ -510,7 +512,7 @@ BLOCK_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         ("spec.compression",),
-        "self.when == 'Never' || has(self.prune) || has(self.export)",
+        "!has(self.when) || self.when == 'Never' || has(self.prune) || has(self.export)",
         lambda value: value["when"] == "Never" or "prune" in value or "export" in value,
         "there is nothing to do",
         "add prune or export, or write when: Never",
@@ -518,7 +520,7 @@ BLOCK_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         ("spec.compression",),
-        "self.when != 'Never' || (!has(self.prune) && !has(self.retrain) && !has(self.export))",
+        "!has(self.when) || self.when != 'Never' || (!has(self.prune) && !has(self.retrain) && !has(self.export))",
         lambda value: value["when"] != "Never" or not ({"prune", "retrain", "export"} & set(value)),
         "prune, retrain and export are not done when: Never",
         "write when: End, or when: EveryCycle",
