@@ -182,7 +182,9 @@ class Operator:
 class CrashWorld:
     """The cluster around one run; see the module."""
 
-    def __init__(self, seed: int, trouble: Trouble, cycles: int = 1, start: Snapshot | None = None) -> None:
+    def __init__(
+        self, seed: int, trouble: Trouble, cycles: int = 1, start: Snapshot | None = None, *, compress: bool = False
+    ) -> None:
         self.rng = random.Random(seed)
         self.trouble = trouble
         self.time = START
@@ -197,15 +199,17 @@ class CrashWorld:
         self._live_at = -1
         self._live_jobs: list[Object] = []
         if start is None:
-            self._apply_run(cycles)
+            self._apply_run(cycles, compress)
         else:
             self.api.objects, self.api.version = dict(start.objects), start.version
             self.time, self.made = start.time, list(start.made)
         self.operators = [Operator(self)]
 
-    def _apply_run(self, cycles: int) -> None:
+    def _apply_run(self, cycles: int, compress: bool) -> None:
         loop = {"maxCycles": cycles, "labelBudget": {"images": self.budget}, "batch": {"count": 20}}
         body = spec(**loop).to_json()
+        if compress:
+            body["compression"] = {"when": "End", "prune": {}, "retrain": {}, "export": {}}
         metadata = {"name": NAME, "namespace": NAMESPACE, "uid": "run-1", "generation": 1}
         self.api.put(meta.PLURAL, {"metadata": metadata, "spec": body})
 

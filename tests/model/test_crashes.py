@@ -21,14 +21,15 @@ CALM = Trouble(crashes=0, faults=0, overlaps=0, stalls=0, lag=1.0)
 
 
 @cache
-def undisturbed(cycles: int) -> tuple[Any, int, list[Snapshot]]:
+def undisturbed(cycles: int, compress: bool = False) -> tuple[Any, int, list[Snapshot]]:
     """Final status, number of Jobs, and the moments at which each was made."""
-    world = CrashWorld(0, CALM, cycles)
+    world = CrashWorld(0, CALM, cycles, compress=compress)
     return timeless(world.play()), len(world.made), world.snapshots
 
 
 def play(seed: int) -> None:
-    """One schedule: of four, one has two cycles, one two operators at once, one mishaps of Jobs as well.
+    """One schedule: of four, one has two cycles, one two operators at once, one mishaps of Jobs as well, and half of
+    the first kind compress their model.
 
     It begins somewhere in the undisturbed run, so that trouble meets every step as often.
     """
@@ -38,8 +39,9 @@ def play(seed: int) -> None:
         trouble.overlap = 0.05
     if kind == 3:
         trouble.step_fails = trouble.pod_lost = trouble.job_deleted = trouble.suspended = trouble.unlabelled = 0.05
-    expected, jobs, moments = undisturbed(cycles)
-    world = CrashWorld(seed, trouble, cycles, random.Random(seed).choice([None, *moments]))
+    compress = seed % 8 == 0
+    expected, jobs, moments = undisturbed(cycles, compress)
+    world = CrashWorld(seed, trouble, cycles, random.Random(seed).choice([None, *moments]), compress=compress)
     final = world.play()
     if kind == 3:
         assert final["phase"] in {"Succeeded", "Failed"}
@@ -65,6 +67,11 @@ def test_the_undisturbed_run_succeeds() -> None:
     final, jobs, _ = undisturbed(1)
     assert (final["phase"], jobs, final["cost"]["jobs"], final["labels"]["images"]) == ("Succeeded", 8, 8, 20)
     assert final["cost"]["podSeconds"] == 80.0
+
+
+def test_the_undisturbed_run_compresses_its_model() -> None:
+    final, jobs, _ = undisturbed(1, compress=True)
+    assert (final["phase"], jobs, final["compression"]["chosen"]) == ("Succeeded", 12, 0.5)
 
 
 @pytest.mark.timeout(900)

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from alrun.api import meta
+from alrun.api.spec import CompressWhen
 from alrun.api.status import Phase, RunStatus
 from alrun.api.step import StepName
+from alrun.core.course import next_compression
 from alrun.core.decide import decide
-from tests.model.world import TERMINAL, World, spec
+from tests.model.world import TERMINAL, World, spec, with_tao
 
 CRASHES = st.sampled_from([None, None, "decide", "status", "end", "create"])
 
@@ -32,11 +34,26 @@ class Loop(RuleBasedStateMachine):
         cycles=st.integers(1, 4),
         pool=st.integers(1, 90),
         plateau=st.booleans(),
+        compression=st.sampled_from([None, None, "Never", "EveryCycle", "End"]),
+        every_cycle=st.booleans(),
+        prunable=st.booleans(),
     )
-    def begin(self, images: int, boxes: int | None, cycles: int, pool: int, plateau: bool) -> None:
+    def begin(
+        self,
+        images: int,
+        boxes: int | None,
+        cycles: int,
+        pool: int,
+        plateau: bool,
+        compression: str | None,
+        every_cycle: bool,
+        prunable: bool,
+    ) -> None:
         budget: dict[str, Any] = {"images": images} | ({"boxes": boxes} if boxes else {})
         stop = {"plateau": {"cycles": 1, "minGain": 0.2}} if plateau else {}
-        self.world = World(spec=spec(labelBudget=budget, maxCycles=cycles, stop=stop), pool=pool)
+        loop: dict[str, Any] = {"labelBudget": budget, "maxCycles": cycles, "stop": stop}
+        wanted = spec(**loop) if compression is None else with_tao(compression, every_cycle=every_cycle, **loop)
+        self.world = World(spec=wanted, pool=pool, prunable=prunable)
         self.asked = False  # something was asked for that may reopen a run or take it back
         self.cycle = 0
         self.terminal: Phase | None = None
@@ -44,7 +61,7 @@ class Loop(RuleBasedStateMachine):
 
     # What goes well
 
-    @rule(steps=st.integers(1, 25))
+    @rule(steps=st.integers(1, 40))
     def carry_on(self, steps: int) -> None:
         """Undisturbed for a while, so that disturbances find the run at every step and cycle."""
         for _ in range(steps):
@@ -76,7 +93,7 @@ class Loop(RuleBasedStateMachine):
     # What the cluster does
 
     @precondition(lambda self: self.world.live())
-    @rule(data=st.data(), event=st.sampled_from(["run", "succeed", "fail", "lose pods", "vanish"]))
+    @rule(data=st.data(), event=st.sampled_from(["run", "succeed", "fail", "run out of memory", "lose pods", "vanish"]))
     def befall(self, data: Any, event: str) -> None:
         job = data.draw(st.sampled_from(self.world.live()))
         match event:
@@ -86,6 +103,8 @@ class Loop(RuleBasedStateMachine):
                 self.world.finish(job)
             case "fail":
                 self.world.fail(job)
+            case "run out of memory":
+                self.world.fail(job, "GpuOutOfMemory")
             case "lose pods":
                 self.world.finish(job)
                 job.pods_gone = True
@@ -162,6 +181,13 @@ class Loop(RuleBasedStateMachine):
             assert labels.boxes == sum(entry.new_boxes for entry in kept)
 
     @invariant()
+    def anchors_are_there_when_they_are_needed(self) -> None:
+        if hasattr(self, "world") and self.world.spec.training.tao:
+            for job in self.world.live():
+                tao = job.request.input.tao
+                assert tao is None or tao.anchors or job.request.input.params.step == "fetch"
+
+    @invariant()
     def status_survives_the_api_server(self) -> None:
         if hasattr(self, "world"):
             assert RunStatus.model_validate(self.world.status.to_json()) == self.world.status
@@ -195,6 +221,23 @@ class Loop(RuleBasedStateMachine):
             world.pass_time(700)
         assert world.status.phase in TERMINAL, world.status.message
         assert world.live() == []
+        if world.status.phase is Phase.SUCCEEDED and world.status.best:
+            self._compressed(world)
+
+    @staticmethod
+    def _compressed(world: World) -> None:
+        """A run that has ended well has compressed what was to be compressed, all of it."""
+        due = next_compression(world.spec, world.status)
+        assert due is None, f"{due} was left undone"
+        done = world.status.compression
+        wanted = world.spec.compression.when
+        if wanted is CompressWhen.NEVER:
+            assert done is None
+        elif wanted is CompressWhen.END:
+            assert done is not None
+            assert world.status.best is not None
+            assert done.cycle == world.status.best.cycle
+            assert done.artifacts
 
 
 TestLoop = Loop.TestCase

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from alrun.api import meta
 from alrun.api.spec import RunSpec
 from alrun.api.status import Phase, RunStatus
 from alrun.api.step import INDEXED_STEPS, StepFailure, StepName, StepResult
@@ -31,7 +32,30 @@ def spec(**loop: Any) -> RunSpec:
     )
 
 
-def result_of(request: JobRequest, pool: int = 100) -> StepResult:
+def with_tao(when: str = "End", *, every_cycle: bool = False, start: str = "Resume", **loop: Any) -> RunSpec:
+    """A run of TAO's yolo_v4 that takes every step there is."""
+    value = spec(**loop).to_json()
+    value["dataset"]["classes"] = ["Apple"]
+    value["training"] = {
+        "engine": "TAO",
+        "startFrom": start,
+        "tao": {
+            "network": "yolo_v4",
+            "version": "5.0",
+            "anchors": {"kmeans": 9, "everyCycle": every_cycle},
+            "pretrained": {"path": "weights/resnet_18.hdf5"},
+            "epochs": 10,
+            "batchSize": 8,
+            "onOutOfMemory": "HalveBatch",
+        },
+    }
+    value["compression"] = {"when": "Never"}
+    if when != "Never":
+        value["compression"] = {"when": when, "prune": {"thresholds": [0.1, 0.5]}, "retrain": {}, "export": {}}
+    return RunSpec.model_validate(value)
+
+
+def result_of(request: JobRequest, pool: int = 100, *, prunable: bool = True) -> StepResult:
     """What a faithful step reports for its input."""
     name, cycle = StepName(request.input.params.step), request.input.cycle
     params: Any = request.input.params
@@ -50,6 +74,21 @@ def result_of(request: JobRequest, pool: int = 100) -> StepResult:
             more = {"model": f"s3://bucket/out/{cycle}"}
         case StepName.EVALUATE:
             more = {"metrics": {"mAP50": round(0.5 + 0.1 * cycle, 3), "mAP": 0.3}}
+        case StepName.KMEANS:
+            more = {"anchors": [{"width": 10.0 * n, "height": 8.0 * n + cycle} for n in range(1, params.clusters + 1)]}
+        case StepName.PRUNE:
+            rows = [(0.0, 1.0, 1000, 0.6), (0.1, 0.7, 700, 0.6), (0.5, 0.3, 300, 0.595 if prunable else 0.2)]
+            chosen = {"chosen": 0.5, "model": f"s3://bucket/out/{cycle}/pruned"} if prunable else {}
+            more = {
+                "tradeoff": [{"threshold": t, "ratio": r, "size": s, "metric": m} for t, r, s, m in rows],
+                **chosen,
+            }
+        case StepName.RETRAIN:
+            more = {"model": f"s3://bucket/out/{cycle}/retrained"}
+        case StepName.ASSESS:
+            more = {"metrics": {"mAP50": 0.58}}
+        case StepName.EXPORT:
+            more = {"artifacts": {"onnx": f"s3://bucket/out/{cycle}/model.onnx"}}
         case StepName.REPORT:
             more = {"report": "s3://bucket/out/report/index.html"}
         case _:
@@ -133,6 +172,7 @@ class World:
     paid: int = 0
     events: list[tuple[Reason, str]] = field(default_factory=list)
     pool: int = 100
+    prunable: bool = True
     last: Plan | None = None
 
     @property
@@ -183,10 +223,17 @@ class World:
         if message is not None:
             job.message = message
         elif state == "succeeded":
-            job.message = result_of(job.request, self.pool).model_dump_json(by_alias=True, exclude_none=True)
+            job.message = result_of(job.request, self.pool, prunable=self.prunable).model_dump_json(
+                by_alias=True, exclude_none=True
+            )
 
     def fail(self, job: SimulatedJob, reason: str = "Broken") -> None:
         self.finish(job, "failed", StepFailure(reason=reason, message="it broke", remedy="mend it").model_dump_json())
+
+    def retry(self, target: str) -> None:
+        """Ask for a retry, and have it looked at."""
+        self.annotations[meta.ANNOTATION_RETRY] = target
+        self.reconcile()
 
     def vanish(self) -> None:
         """What is being deleted goes, as the garbage collector has it."""
@@ -231,4 +278,4 @@ def at(step: str, cycle: int = 0) -> Any:
     return holds
 
 
-__all__ = ["INDEXED_STEPS", "SimulatedJob", "World", "at", "replace", "result_of", "spec"]
+__all__ = ["INDEXED_STEPS", "SimulatedJob", "World", "at", "replace", "result_of", "spec", "with_tao"]

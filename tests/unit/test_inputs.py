@@ -246,7 +246,10 @@ def test_labels_bought_in_the_cycle_itself_do_not_change_what_it_is_told(step, s
     assert step_input(run_of(FULL, status), step, 2).digest() == step_input(run_of(FULL, before), step, 2).digest()
 
 
-@pytest.mark.parametrize("step", [step for step in StepName if step is not StepName.REPORT])
+KMEANS = {StepName.KMEANS}  # only with TAO
+
+
+@pytest.mark.parametrize("step", sorted({*StepName} - KMEANS - {StepName.REPORT}))
 def test_attempts_and_times_do_not_change_what_a_step_is_told(step):
     run = full()
     tried = run.status.model_copy(
@@ -259,7 +262,7 @@ def test_attempts_and_times_do_not_change_what_a_step_is_told(step):
     assert step_input(replace(run, status=tried), step, 2) == step_input(run, step, 2)
 
 
-@pytest.mark.parametrize("step", list(StepName))
+@pytest.mark.parametrize("step", sorted({*StepName} - KMEANS))
 def test_input_survives_its_journey_as_json(step):
     told = step_input(full(), step, 2)
     again = type(told).model_validate(told.to_json())

@@ -6,7 +6,8 @@ import pytest
 
 from alrun.api.spec import Pods, PodSettings, RunSpec
 from alrun.api.step import StepName
-from alrun.core.pods import SECTIONS, settings_for
+from alrun.core.pods import SECTIONS, gpus_for, settings_for
+from tests.model.world import with_tao
 
 from .runs import MINIMAL
 
@@ -29,9 +30,29 @@ def test_default_goes_for_every_step():
     assert [settings_for(wanted, step).gpus for step in StepName] == [1] * len(StepName)
 
 
-def test_an_entry_goes_for_its_own_step_alone():
+def test_an_entry_goes_for_its_own_steps_alone():
     wanted = spec(training={"gpus": 1})
-    assert [step for step in StepName if settings_for(wanted, step).gpus] == [StepName.TRAIN]
+    assert [step for step in StepName if settings_for(wanted, step).gpus] == [StepName.TRAIN, StepName.RETRAIN]
+    wanted = spec(reporting={"gpus": 1})
+    assert [step for step in StepName if settings_for(wanted, step).gpus] == [StepName.REPORT]
+
+
+def test_tao_has_one_gpu_where_nothing_is_said():
+    foreign = {
+        StepName.TRAIN,
+        StepName.EVALUATE,
+        StepName.INFER,
+        StepName.PRUNE,
+        StepName.RETRAIN,
+        StepName.ASSESS,
+        StepName.EXPORT,
+    }
+    wanted = with_tao("End")
+    assert {step for step in StepName if gpus_for(wanted, step)} == foreign
+    assert {step for step in StepName if gpus_for(spec(), step)} == set()
+    more = RunSpec.model_validate(wanted.to_json() | {"pods": {"training": {"gpus": 4}, "inference": {"gpus": 0}}})
+    assert [gpus_for(more, step) for step in (StepName.TRAIN, StepName.RETRAIN, StepName.EVALUATE)] == [4, 4, 1]
+    assert gpus_for(more, StepName.INFER) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,275 @@
+"""The course of a run that takes every step: fetch, anchors, and the compression of its model."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from alrun.api.spec import RunSpec
+from alrun.api.status import Phase
+from alrun.api.step import AssessParams, ExportParams, KmeansParams, StepName, TrainParams
+from alrun.core.inputs import step_input
+from alrun.core.plan import Reason
+from tests.model.world import World, at, with_tao
+
+LOOP = ["select", "annotate", "train", "evaluate", "infer", "convert"]
+CHAIN = ["prune", "retrain", "assess", "export"]
+
+
+def steps(world: World) -> list[str]:
+    """The Jobs that were made, as `<cycle>/<step>`."""
+    return [f"{name.split('-')[1][1:]}/{name.split('-')[2]}" for name in world.made]
+
+
+def cycle(number: int, *more: str, anchors: bool = False) -> list[str]:
+    names = [*LOOP[:2], *(["kmeans"] if anchors else []), *LOOP[2:], *more, "report"]
+    return [f"{number}/{name}" for name in names]
+
+
+def changed(spec: RunSpec, **compression: Any) -> RunSpec:
+    value = spec.to_json()
+    value["compression"] = compression
+    return RunSpec.model_validate(value)
+
+
+def test_the_best_model_is_compressed_when_the_run_ends() -> None:
+    world = World(spec=with_tao("End")).advance()
+    start = ["0/prepare", "0/fetch"]
+    last = [f"2/{name}" for name in [*LOOP, *CHAIN, "report"]]
+    assert steps(world) == [*start, *cycle(0, anchors=True), *cycle(1), *last]
+    done = world.status.compression
+    assert done is not None
+    assert (done.cycle, done.chosen, done.model) == (2, 0.5, "s3://bucket/out/2/retrained")
+    assert done.metrics == {"mAP50": 0.58}
+    assert [row.threshold for row in done.tradeoff] == [0.0, 0.1, 0.5]
+    assert world.status.artifacts["onnx"] == "s3://bucket/out/2/model.onnx"
+    assert set(done.results) == set(CHAIN)
+    assert world.status.cycles_done == 3
+
+
+def test_the_best_model_may_be_of_an_earlier_cycle() -> None:
+    world = World(spec=with_tao("End", maxCycles=2))
+    world.advance(until=at("evaluate", 1))
+    (job,) = world.live()
+    job_result = '{"kind":"Result","step":"evaluate","cycle":1,"input":"x","digest":"y","metrics":{"mAP50":0.1}}'
+    world.finish(job, message=job_result)
+    world.advance()
+    chain = [f"0/{name}" for name in CHAIN]
+    assert steps(world)[-7:] == ["1/infer", "1/convert", *chain, "1/report"]
+    assert (world.status.cycle, world.status.cycles_done) == (1, 2)
+    assert world.status.compression is not None
+    assert world.status.compression.cycle == 0
+
+
+def test_every_cycles_model_is_compressed_before_its_report() -> None:
+    world = World(spec=with_tao("EveryCycle", every_cycle=True, maxCycles=2)).advance()
+    assert steps(world) == ["0/prepare", "0/fetch", *cycle(0, *CHAIN, anchors=True), *cycle(1, *CHAIN, anchors=True)]
+    assert world.status.compression is not None
+    assert world.status.compression.cycle == 1
+
+
+def test_where_no_pruned_model_is_good_enough_the_unpruned_one_is_exported() -> None:
+    world = World(spec=with_tao("End", maxCycles=1), prunable=False).advance()
+    assert steps(world)[-3:] == ["0/prune", "0/export", "0/report"]
+    (export,) = [job.request.input.params for job in world.jobs.values() if job.request.input.params.step == "export"]
+    assert isinstance(export, ExportParams)
+    assert (export.model, export.quantization_aware) == ("train", False)
+    assert world.status.compression is not None
+    assert world.status.compression.chosen is None
+
+
+def test_export_alone_needs_no_pruning() -> None:
+    spec = changed(with_tao("End", maxCycles=1), when="End", export={})
+    world = World(spec=spec).advance()
+    assert steps(world)[-3:] == ["0/convert", "0/export", "0/report"]
+
+
+def test_without_retraining_the_pruned_model_is_assessed_and_exported() -> None:
+    spec = changed(with_tao("End", maxCycles=1), when="End", prune={}, export={})
+    world = World(spec=spec).advance()
+    assert steps(world)[-4:] == ["0/prune", "0/assess", "0/export", "0/report"]
+    params = {job.request.input.params.step: job.request.input.params for job in world.jobs.values()}
+    assert isinstance(params["assess"], AssessParams)
+    assert params["assess"].model == "prune"
+    assert isinstance(params["export"], ExportParams)
+    assert params["export"].model == "prune"
+
+
+def test_a_run_that_ends_for_want_of_images_compresses_its_best_model() -> None:
+    world = World(spec=with_tao("End", labelBudget={"images": 500}), pool=20).advance()
+    assert steps(world)[-6:] == ["0/convert", *(f"0/{name}" for name in CHAIN), "0/report"]
+
+
+def test_an_extended_run_compresses_a_better_model_and_not_the_same_again() -> None:
+    world = World(spec=with_tao("End", maxCycles=1)).advance()
+    made = len(world.made)
+    world.change(loop={"maxCycles": 2})
+    world.advance()
+    assert steps(world)[made:] == cycle(1, *CHAIN)
+
+
+def test_a_run_extended_without_a_better_model_has_nothing_to_compress() -> None:
+    world = World(spec=with_tao("End", maxCycles=1)).advance()
+    made = len(world.made)
+    world.change(loop={"maxCycles": 2})
+    world.advance(until=at("evaluate", 1))
+    (job,) = world.live()
+    world.finish(
+        job, message='{"kind":"Result","step":"evaluate","cycle":1,"input":"x","digest":"y","metrics":{"mAP50":0.1}}'
+    )
+    world.advance()
+    assert steps(world)[made:] == cycle(1)
+
+
+def test_anchors_that_were_found_are_told_to_the_steps_after() -> None:
+    world = World(spec=with_tao("Never")).advance(until=at("train"))
+    (job,) = world.live()
+    tao = job.request.input.tao
+    assert tao is not None
+    assert tao.anchors is not None
+    assert [shape.width for shape in tao.anchors] == [10.0 * n for n in range(1, 10)]
+    assert world.status.anchors == tao.anchors
+
+
+def test_kmeans_is_told_the_number_and_the_size() -> None:
+    world = World(spec=with_tao("Never")).advance(until=at("kmeans"))
+    assert world.live()[0].request.input.params == KmeansParams(clusters=9, width=1248, height=384)
+    assert world.live()[0].request.engine == "Embedded"
+    assert world.status.phase is Phase.ANCHORING
+
+
+def test_a_resumed_training_knows_the_epochs_before_it() -> None:
+    world = World(spec=with_tao("Never"))
+    world.advance(until=at("train"))
+    first = world.live()[0].request.input.params
+    world.advance(until=at("train", 2))
+    third = world.live()[0].request.input.params
+    assert isinstance(first, TrainParams)
+    assert isinstance(third, TrainParams)
+    assert (first.start_from, first.epochs_before) == ("Pretrained", 0)
+    assert (third.start_from, third.epochs_before) == ("Resume", 20)
+    assert "1/train" in world.live()[0].request.input.upstream
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does() -> None:
+    world = World(spec=with_tao("Never")).advance(until=at("train"))
+    sizes = []
+    for _ in range(2):
+        (job,) = world.live()
+        assert job.request.input.tao is not None
+        sizes.append(job.request.input.tao.batch_size)
+        world.fail(job, "GpuOutOfMemory")
+        world.reconcile()
+        world.pass_time(700)
+        world.reconcile()
+    (job,) = world.live()
+    assert job.request.input.tao is not None
+    assert [*sizes, job.request.input.tao.batch_size] == [8, 4, 2]
+    assert world.status.batch_size == 2
+    assert [reason for reason, _ in world.events].count(Reason.BATCH_HALVED) == 2
+    world.advance()
+    assert world.status.phase is Phase.SUCCEEDED
+
+
+def test_memory_that_does_not_suffice_for_one_image_fails_the_run() -> None:
+    spec = with_tao("Never")
+    value = spec.to_json()
+    value["training"]["tao"]["batchSize"] = 1
+    world = World(spec=RunSpec.model_validate(value)).advance(until=at("train"))
+    world.fail(world.live()[0], "GpuOutOfMemory")
+    world.reconcile()
+    assert (world.status.phase, world.status.why) == (Phase.FAILED, "GpuOutOfMemory")
+
+
+def test_without_leave_a_batch_is_not_halved() -> None:
+    value = with_tao("Never").to_json()
+    del value["training"]["tao"]["onOutOfMemory"]
+    world = World(spec=RunSpec.model_validate(value)).advance(until=at("train"))
+    world.fail(world.live()[0], "GpuOutOfMemory")
+    world.reconcile()
+    assert (world.status.phase, world.status.batch_size) == (Phase.FAILED, None)
+
+
+def test_a_retry_of_the_compression_keeps_the_cycles() -> None:
+    world = World(spec=with_tao("End")).advance()
+    made = len(world.made)
+    world.retry("2/retrain@1")
+    world.advance()
+    assert [name.split("/")[1] for name in steps(world)[made:]] == ["retrain", "assess", "export", "report"]
+    assert len(world.status.cycles) == 3
+    assert world.status.labels.images == 60
+    assert world.status.phase is Phase.SUCCEEDED
+
+
+def test_a_retry_of_an_earlier_cycles_compression_undoes_the_later_cycles() -> None:
+    world = World(spec=with_tao("EveryCycle")).advance()
+    world.retry("1/prune@1")
+    assert [entry.cycle for entry in world.status.cycles] == [0, 1]
+    world.advance()
+    assert world.status.phase is Phase.SUCCEEDED
+    assert len(world.status.cycles) == 3
+
+
+def test_a_retry_from_fetch_keeps_the_index() -> None:
+    world = World(spec=with_tao("Never")).advance()
+    made = len(world.made)
+    world.retry("0/fetch@1")
+    world.advance()
+    assert steps(world)[made:][:3] == ["0/fetch", "0/select", "0/annotate"]
+
+
+@pytest.mark.parametrize(
+    ("when", "target", "message"),
+    [
+        ("Never", "2/prune", "spec.compression does not ask for prune"),
+        ("End", "1/prune", "the best model, that of cycle 2, is the one to compress: not 1"),
+        ("End", "1/kmeans", "kmeans is no step of cycle 1; these are: select, annotate, train"),
+        ("End", "1/fetch", "fetch is done once, before the cycles: write 0/fetch, not 1/fetch"),
+    ],
+)
+def test_a_retry_that_cannot_be_obeyed(when: str, target: str, message: str) -> None:
+    world = World(spec=with_tao(when)).advance()
+    before = world.status.compression
+    world.retry(f"{target}@1")
+    assert world.status.phase is Phase.SUCCEEDED
+    assert world.status.compression == before
+    (told,) = [text for reason, text in world.events if reason is Reason.RETRY_REFUSED]
+    assert message in told
+
+
+def test_the_model_of_a_run_under_way_is_not_compressed_on_demand() -> None:
+    world = World(spec=with_tao("End")).advance(until=at("train", 1))
+    world.retry("0/prune@1")
+    (told,) = [text for reason, text in world.events if reason is Reason.RETRY_REFUSED]
+    assert "it has not come to its end" in told
+
+
+def test_a_retrained_model_is_compressed_anew() -> None:
+    world = World(spec=with_tao("End")).advance()
+    made = len(world.made)
+    world.retry("2/train@1")
+    assert world.status.compression is None
+    world.advance()
+    assert steps(world)[made:] == [f"2/{name}" for name in ["train", "evaluate", "infer", "convert", *CHAIN, "report"]]
+
+
+def test_every_step_of_the_trainer_names_its_engine() -> None:
+    world = World(spec=with_tao("End")).advance()
+    engines = {job.request.input.params.step: job.request.engine for job in world.jobs.values()}
+    trainer = {"fetch", "train", "evaluate", "infer", "prune", "retrain", "assess", "export"}
+    ours = {"prepare", "select", "annotate", "kmeans", "convert", "report"}
+    assert {step for step, engine in engines.items() if engine == "TAO"} == trainer & set(engines)
+    assert {step for step, engine in engines.items() if engine == "Embedded"} == ours & set(engines)
+    assert all(StepName(step) for step in engines)
+
+
+@pytest.mark.parametrize("step", sorted(StepName))
+def test_input_survives_its_journey_as_json(step: StepName) -> None:
+    world = World(spec=with_tao("End", every_cycle=True)).advance()
+    told = step_input(world.run, step, 2)
+    again = type(told).model_validate_json(json.dumps(told.to_json()))
+    assert again == told
+    assert again.digest() == told.digest()
+    assert (told.tao is not None) == (told.engine == "TAO")
