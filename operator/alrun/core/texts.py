@@ -22,8 +22,8 @@ def budget(spec: RunSpec) -> str:
 def progress(step: StepStatus, status: RunStatus) -> str:
     """How far the step is and what it works on: `epochs 31/50, mAP50 0.620; train on 300 images`."""
     work = f"{step.name} of cycle {step.cycle}"
-    if step.name == "train":
-        work = f"train on {status.labels.images} images"
+    if step.name in ("kmeans", "train", "retrain"):
+        work = f"{step.name} on {status.labels.images} images"
     known = step.progress
     if known is None:
         return work
