@@ -43,7 +43,10 @@ class Cluster(Protocol):
 
 
 class BreakableCluster(Cluster, Protocol):
-    """A cluster that is ours to break."""
+    """A cluster that is ours to break, and whose node's images are ours to name."""
+
+    def name_image(self, image: str, name: str) -> None:
+        """Let the node know one of its images by another name too, whatever had that name before."""
 
     def kill_container(self, container: str) -> None:
         """SIGKILL to the first process of a container."""

@@ -8,8 +8,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import archive, tools
@@ -35,18 +35,23 @@ class Image:
 
 
 def tag() -> str:
-    """Name of the state of everything that goes into the images: same files, same tag."""
-    digest = hashlib.sha256()
-    for path in _inputs():
-        digest.update(f"{path.relative_to(ROOT)}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    """Name of the state of everything that goes into the project's own images: same files, same tag."""
+    files = (ROOT / name for name in ("Dockerfile", "pyproject.toml", "uv.lock", "README.md"))
+    return digest([*files, *files_below(ROOT / "operator" / "alrun")])
 
 
-def _inputs() -> Iterator[Path]:
-    yield from (ROOT / name for name in ("Dockerfile", "pyproject.toml", "uv.lock", "README.md"))
-    package = ROOT / "operator" / "alrun"
-    yield from sorted(path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+def digest(files: Iterable[Path], *words: str) -> str:
+    """Short name of the content of files of this project, and of some words."""
+    content = hashlib.sha256("\0".join(words).encode())
+    for path in files:
+        content.update(f"{path.relative_to(ROOT)}\0".encode())
+        content.update(path.read_bytes())
+    return content.hexdigest()[:12]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Files that a build sees, in order of name."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
 def name(target: str, version: str) -> str:
@@ -59,61 +64,86 @@ def docker_works() -> bool:
     return shutil.which("docker") is not None and succeeds("docker", "info", timeout=20)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What an image is built from: a folder with a Dockerfile, the target in it, and the arguments."""
+
+    image: str
+    folder: Path
+    target: str | None = None
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
 def build(target: str, version: str) -> Image:
-    """Build one target of the Dockerfile; layers that have not changed come from the builder's cache."""
-    image = name(target, version)
-    base = os.environ.get("BASE_IMAGE")
+    """Build one target of the project's Dockerfile."""
+    return build_recipe(Recipe(name(target, version), ROOT, target, base()))
+
+
+def base() -> dict[str, str]:
+    """The argument for a Dockerfile that begins with `FROM ${BASE_IMAGE}`; none: its own default will do."""
+    image = os.environ.get("BASE_IMAGE") or ("" if docker_works() else DEBIAN_BASE)
+    return {"BASE_IMAGE": image} if image else {}
+
+
+def build_recipe(recipe: Recipe) -> Image:
+    """Build an image; layers that have not changed come from the builder's cache."""
     if docker_works():
-        say(f"building {image} with docker")
-        arguments = [f"--build-arg=BASE_IMAGE={base}"] if base else []
-        run("docker", "build", "--quiet", "--target", target, "--tag", image, *arguments, ROOT)
-        return Image(image)
+        say(f"building {recipe.image} with docker")
+        run("docker", "build", "--quiet", *_options(recipe), recipe.folder)
+        return Image(recipe.image)
     tools.debian_packages({"buildah": "buildah", "runc": "runc"})
-    base = base or DEBIAN_BASE
     oci = CACHE / "oci"
     oci.mkdir(parents=True, exist_ok=True)
     with (CACHE / "images.lock").open("w") as lock:  # the store and the layout are shared by all checkouts
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _buildah(target, image, base, oci)
-    return Image(image, oci=oci)
+        _buildah(recipe, oci)
+    return Image(recipe.image, oci=oci)
 
 
-def _buildah(target: str, image: str, base: str, oci: Path) -> None:
-    if base == DEBIAN_BASE:
+def _options(recipe: Recipe) -> list[str]:
+    target = [f"--target={recipe.target}"] if recipe.target else []
+    return [f"--tag={recipe.image}", *target, *(f"--build-arg={key}={value}" for key, value in recipe.arguments.items())]
+
+
+def _buildah(recipe: Recipe, oci: Path) -> None:
+    if DEBIAN_BASE in recipe.arguments.values():
         _debian_base()
-    if not succeeds("buildah", *_STORE, "inspect", "--type=image", image):
-        say(f"building {image} with buildah; the layer with the dependencies takes a few minutes the first time")
+    if not succeeds("buildah", *_STORE, "inspect", "--type=image", recipe.image):
+        say(f"building {recipe.image} with buildah; a layer with dependencies takes a few minutes the first time")
         # The machine's certificates: where a proxy re-signs traffic, the base image's own would not do.
         mount = [f"--volume={_CERTIFICATES}:{_CERTIFICATES}:ro"] if _CERTIFICATES.is_dir() else []
+        ignore = recipe.folder / ".dockerignore"
         run(
-            "buildah", *_STORE, "bud", "--quiet", "--isolation=chroot", "--layers", "--pull-never", f"--target={target}",
-            f"--tag={image}", f"--build-arg=BASE_IMAGE={base}", *mount, f"--ignorefile={ROOT}/.dockerignore", ROOT,
+            "buildah", *_STORE, "bud", "--quiet", "--isolation=chroot", "--layers", "--pull-never", *_options(recipe),
+            *mount, *([f"--ignorefile={ignore}"] if ignore.exists() else []), recipe.folder,
         )  # fmt: skip
-        _forget_older(target, image)
-    run("buildah", *_STORE, "push", "--quiet", "--disable-compression", image, f"oci:{oci}:{image}")
-    _prune(oci, target, image)
+        _forget_older(recipe.image)
+    run("buildah", *_STORE, "push", "--quiet", "--disable-compression", recipe.image, f"oci:{oci}:{recipe.image}")
+    _prune(oci, recipe.image)
 
 
 _STORE = (f"--root={CACHE}/buildah", f"--runroot={CACHE}/buildah-run", "--storage-driver=overlay")
 
 
-def _forget_older(target: str, keep: str) -> None:
+def _others(keep: str, names: Iterable[str]) -> Iterator[str]:
+    """Of the names of images those of the same repository as one that is kept."""
+    repository = keep.rpartition(":")[0] + ":"
+    return (name for name in names if name.startswith(repository) and name != keep)
+
+
+def _forget_older(keep: str) -> None:
     """Each change of the code makes an image; only the newest is of use, and the layers below are shared."""
     listing = run("buildah", *_STORE, "images", "--format={{.Name}}:{{.Tag}}")
-    for image in listing.split():
-        if image.startswith(f"localhost/alrun-{target}:") and image != keep:
-            succeeds("buildah", *_STORE, "rmi", image)
+    for image in _others(keep, listing.split()):
+        succeeds("buildah", *_STORE, "rmi", image)
 
 
-def _prune(layout: Path, target: str, keep: str) -> None:
-    """Take older images of the target out of an OCI layout, and the blobs that no image uses any more."""
+def _prune(layout: Path, keep: str) -> None:
+    """Take older images of the repository out of an OCI layout, and the blobs that no image uses any more."""
     index = json.loads((layout / "index.json").read_text())
-    index["manifests"] = [
-        entry
-        for entry in index["manifests"]
-        if (name := entry.get("annotations", {}).get(REFERENCE, "")) == keep
-        or not name.startswith(f"localhost/alrun-{target}:")
-    ]
+    names = [entry.get("annotations", {}).get(REFERENCE, "") for entry in index["manifests"]]
+    older = set(_others(keep, names))
+    index["manifests"] = [entry for entry, name in zip(index["manifests"], names, strict=True) if name not in older]
     used = set()
     for entry in index["manifests"]:
         file = layout / "blobs" / entry["digest"].replace(":", "/")

@@ -58,6 +58,10 @@ class KindCluster:
         else:
             run(tools.kind(), "load", "docker-image", image.name, "--name", self._name)
 
+    def name_image(self, image: str, name: str) -> None:
+        """Let the node know one of its images by another name too, whatever had that name before."""
+        run("docker", "exec", self._node, "ctr", "--namespace=k8s.io", "images", "tag", "--force", image, name)
+
     def kill_container(self, container: str) -> None:
         """SIGKILL to the first process of a container."""
         run("docker", "exec", self._node, "ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", container)

@@ -76,6 +76,10 @@ class NativeCluster:
                     self._node.ctr("images", "import", "-"), stdin=save.stdout, check=True, stdout=subprocess.DEVNULL
                 )
 
+    def name_image(self, image: str, name: str) -> None:
+        """Let the node know one of its images by another name too, whatever had that name before."""
+        run(*self._node.ctr("images", "tag", "--force", image, name))
+
     def kill_container(self, container: str) -> None:
         """SIGKILL to the first process of a container."""
         run(*self._node.ctr("tasks", "kill", "--signal=SIGKILL", container))

@@ -8,8 +8,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from localcluster import archive, layouts, settings, usage
+import yaml
+from localcluster import archive, images, layouts, settings, standins, usage
 from localcluster.shell import SetUpError, run, wait_until
+
+from alrun.api.spec import RunSpec
+from alrun.engines.tao.dialects import dialect_of, image_for
 
 
 def touch(root: Path, *names: str) -> None:
@@ -120,3 +124,47 @@ def test_a_cluster_in_use_is_not_removed(tmp_path: Path, monkeypatch: pytest.Mon
 
     with usage.unused(demo), usage.unused(settings.Instance("test")):
         pass
+
+
+def test_the_tag_of_an_image_is_that_of_its_files_and_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "ROOT", tmp_path)
+    touch(tmp_path, "a/one.py", "a/__pycache__/one.pyc")
+    files = images.files_below(tmp_path / "a")
+    before = images.digest(files, "tao4")
+
+    assert [path.name for path in files] == ["one.py"]
+    assert images.digest(files, "tao4") == before
+    assert images.digest(files, "tao5") != before
+    (tmp_path / "a" / "one.py").write_text("pass")
+    assert images.digest(files, "tao4") != before
+
+
+def test_only_older_images_of_the_same_kind_are_forgotten() -> None:
+    names = [
+        "localhost/alrun-tao-tao4:1",
+        "localhost/alrun-tao-tao4:2",
+        "localhost/alrun-tao-tao5:1",
+        "localhost/alrun-worker:1",
+    ]
+
+    assert list(images._others("localhost/alrun-tao-tao4:2", names)) == ["localhost/alrun-tao-tao4:1"]
+
+
+def test_a_stand_in_is_built_on_the_worker_and_anew_with_it() -> None:
+    recipe = standins.tao_recipe("tao5", "abc")
+
+    assert recipe.arguments == {"BASE": "localhost/alrun-worker:abc", "DIALECT": "tao5"}
+    assert (recipe.folder / "Dockerfile").is_file()
+    assert recipe.image.startswith("localhost/alrun-tao-tao5:")
+    assert recipe.image != standins.tao_recipe("tao5", "abd").image
+    assert recipe.image != standins.tao_recipe("tao4", "abc").image
+
+
+def test_the_examples_find_their_images_on_a_test_cluster() -> None:
+    examples = (settings.ROOT / "manifests" / "examples").glob("*.yaml")
+    trainings = [RunSpec.model_validate(yaml.safe_load(file.read_text())["spec"]).training for file in examples]
+
+    tao = {image_for(training.tao): dialect_of(training.tao).name for training in trainings if training.tao}
+    assert tao == standins.TAO
+    assert {training.custom.image for training in trainings if training.custom} == {standins.TRAINER}
+    assert (standins.trainer_recipe().folder / "Dockerfile").is_file()
