@@ -233,6 +233,9 @@ def test_empty_documents_are_nothing() -> None:
     assert validate("---\n---\n# only words\n").problems == ()
 
 
+TAO: dict[str, Any] = {"spec.dataset.classes": ["Apple"], "spec.training.engine": "TAO"}
+GPU_STEPS = ("training", "evaluation", "inference", "compression")
+
 # -- Warnings ----------------------------------------------------------------------------------------------------------
 
 
@@ -279,6 +282,41 @@ def test_empty_documents_are_nothing() -> None:
             "spec.pods.training.resources.limits",
             "asks for nvidia.com/gpu, which gpus: 1 asks for already",
         ),
+        (
+            {"spec.pods": {"training": {"gpus": 2, "gpuResource": "nvidia.com/mig-1g.10gb"}}},
+            "spec.pods.training.gpus",
+            "asks for 2 slices of a GPU (nvidia.com/mig-1g.10gb), which cannot work together in one program",
+        ),
+        (
+            {"spec.pods": {"default": {"gpus": 2}, "inference": {"gpuResource": "nvidia.com/gpu.shared"}}},
+            "spec.pods.inference.gpuResource",
+            "asks for 2 shares of a GPU (nvidia.com/gpu.shared), which cannot work together in one program",
+        ),
+        (
+            {**TAO, "spec.pods": {"training": {"gpus": 0}}},
+            "spec.pods.training.gpus",
+            "is 0, and TAO's programs do nothing without a GPU",
+        ),
+        (
+            {**TAO, "spec.pods": {"default": {"gpus": 0}, "training": {"gpus": 1}}},
+            "spec.pods.default.gpus",
+            "is 0, and TAO's programs do nothing without a GPU",
+        ),
+        (
+            {**TAO, "spec.training.tao": {"network": "yolo_v4", "version": "6.26.3", "anchors": {"kmeans": 9}}},
+            "spec.training.tao.version",
+            "is 6.26.3, and yolo_v4 was last released with 5.0.0, whose image runs in any later version",
+        ),
+        (
+            {**TAO, "spec.training.tao": {"batchSize": 16}},
+            "spec.training.tao.batchSize",
+            "16: more than the 15 of the first batch's 100 images that are for validation",
+        ),
+        (
+            {**TAO, "spec.loop.initialBatch": {"count": 8}, "spec.pods": {"training": {"gpus": 2}}},
+            "spec.training.tao.batchSize",
+            "4 on each of 2 GPUs: more than the 7 of the first batch's 8 images that are for training",
+        ),
     ],
 )
 def test_what_is_suspicious_is_a_warning(changes: dict[str, Any], field: str, message: str) -> None:
@@ -290,6 +328,20 @@ def test_what_is_suspicious_is_a_warning(changes: dict[str, Any], field: str, me
 @pytest.mark.parametrize("pattern", ["^(?P<group>[^_]+)_", "([a-z]+)-([0-9]+)", "(ab){2,5}c+", "[[a]x", "(?:a|b)+x"])
 def test_ordinary_groups_raise_no_doubt(pattern: str) -> None:
     assert _problems({"spec.dataset.groupBy": pattern}) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spec.pods": {"training": {"gpus": 2}, "inference": {"gpus": 1, "gpuResource": "nvidia.com/mig-1g.10gb"}}},
+        {"spec.pods": {"default": {"gpus": 1, "gpuResource": "nvidia.com/gpu.shared"}, "reporting": {"gpus": 0}}},
+        {"spec.pods": {"default": {"gpus": 0}, **{step: {"gpus": 1} for step in GPU_STEPS}}},
+        {"spec.training.tao": {"network": "yolo_v4", "version": "5.0.0", "anchors": {"kmeans": 9}, "batchSize": 85}},
+        {"spec.training.tao": {"batchSize": 15}},
+    ],
+)
+def test_ordinary_settings_of_tao_raise_no_doubt(changes: dict[str, Any]) -> None:
+    assert _problems({**TAO, **changes}) == []
 
 
 def test_a_budget_that_fits_exactly_raises_no_doubt() -> None:

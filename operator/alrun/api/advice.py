@@ -12,7 +12,9 @@ from re import _parser as parser  # type: ignore[attr-defined]  # the only way t
 from typing import Any
 
 from .rules import Rule
-from .spec import Batch, Dataset, Loop, Pods, RunSpec
+from .spec import Batch, Dataset, Loop, Pods, PodSettings, RunSpec, TaoNetwork, TaoTraining, TrainingEngine
+
+NVIDIA_GPU = "nvidia.com/gpu"
 
 
 def _regex_error(pattern: str) -> str | None:
@@ -74,6 +76,12 @@ def doubts(spec: RunSpec) -> Iterator[Doubt]:
     yield from _budget(spec.loop)
     yield from _stopping(spec.loop)
     yield from _gpus(spec.pods)
+    yield from _slices(spec.pods)
+    if spec.training.engine is TrainingEngine.TAO:
+        tao = spec.training.tao or TaoTraining()
+        yield from _without_gpu(spec.pods)
+        yield from _version(tao)
+        yield from _small_data(spec, tao)
 
 
 def _grouping(dataset: Dataset) -> Iterator[Doubt]:
@@ -142,9 +150,83 @@ def _gpus(pods: Pods) -> Iterator[Doubt]:
         settings = getattr(pods, name)
         if settings is None or settings.gpus is None:
             continue
-        resource = settings.gpu_resource or "nvidia.com/gpu"
+        resource = settings.gpu_resource or NVIDIA_GPU
         for block in ("requests", "limits"):
             amounts: Mapping[str, str | int] = getattr(settings.resources, block)
             if resource in amounts:
                 message = f"asks for {resource}, which gpus: {settings.gpus} asks for already"
                 yield Doubt(("spec", "pods", name, "resources", block), message, f"delete {resource} here, or delete gpus")
+
+
+def _entries(pods: Pods) -> Iterator[tuple[str, PodSettings, PodSettings]]:
+    """The entries that are there: name, settings, and what goes for all steps where they say nothing."""
+    default = pods.default or PodSettings()
+    for name in type(pods).model_fields:
+        settings = getattr(pods, name)
+        if settings is not None:
+            yield name, settings, default
+
+
+def _slices(pods: Pods) -> Iterator[Doubt]:
+    """More than one slice or share of a GPU: a program sees one slice, and no node has to grant a second share."""
+    for name, settings, default in _entries(pods):
+        if settings.gpus is None and settings.gpu_resource is None:
+            continue
+        gpus = settings.gpus if settings.gpus is not None else default.gpus
+        resource = settings.gpu_resource or default.gpu_resource or NVIDIA_GPU
+        kind = "slices" if "/mig-" in resource else "shares" if resource.endswith(".shared") else ""
+        if kind and gpus is not None and gpus > 1:
+            message = f"asks for {gpus} {kind} of a GPU ({resource}), which cannot work together in one program"
+            field = ("spec", "pods", name, "gpus" if settings.gpus is not None else "gpuResource")
+            yield Doubt(field, message, f"write gpus: 1, or gpuResource: {NVIDIA_GPU}")
+
+
+_TAO_ENTRIES = ("training", "evaluation", "inference", "compression")
+
+
+def _without_gpu(pods: Pods) -> Iterator[Doubt]:
+    """TAO's programs look for a GPU before they do anything else."""
+    message, fix = "is 0, and TAO's programs do nothing without a GPU", "write gpus: 1, or delete it"
+    entries = {name: settings for name, settings, _ in _entries(pods)}
+    stated = [name for name in _TAO_ENTRIES if name in entries and entries[name].gpus is not None]
+    for name in stated:
+        if entries[name].gpus == 0:
+            yield Doubt(("spec", "pods", name, "gpus"), message, fix)
+    if "default" in entries and entries["default"].gpus == 0 and len(stated) < len(_TAO_ENTRIES):
+        left = ", ".join(name for name in _TAO_ENTRIES if name not in stated)
+        yield Doubt(("spec", "pods", "default", "gpus"), message, f"write gpus: 1 for {left}, or delete it")
+
+
+def _version(tao: TaoTraining) -> Iterator[Doubt]:
+    """yolo_v4 lives on in the images of 5.0 alone, deprecated since 5.5."""
+    if tao.network is not TaoNetwork.YOLO_V4 or tao.version is None:
+        return
+    version = tuple(int(part) for part in tao.version.split("."))
+    if version >= (5, 1):
+        message = f"is {tao.version}, and yolo_v4 was last released with 5.0.0, whose image runs in any later version"
+        fix = "write version: '5.0' to say what runs, or network: rtdetr, which is its successor"
+        yield Doubt(("spec", "training", "tao", "version"), message, fix)
+
+
+def _small_data(spec: RunSpec, tao: TaoTraining) -> Iterator[Doubt]:
+    """TAO refuses a data set that does not fill one step; the smallest is that of the first cycle."""
+    images = (spec.loop.initial_batch or spec.loop.batch).count
+    if images is None:
+        return
+    settings = spec.pods.training or PodSettings()
+    gpus = next((number for number in (settings.gpus, (spec.pods.default or PodSettings()).gpus) if number), 1)
+    step = tao.batch_size * gpus
+    validation = round(images * spec.training.validation.fraction)
+    parts = [("training", images - validation)]
+    if tao.network is not TaoNetwork.YOLO_V4:
+        parts.append(("validation", validation))
+    for use, number in parts:
+        if number < step:
+            where = f"{tao.batch_size} on each of {gpus} GPUs" if gpus > 1 else f"{tao.batch_size}"
+            message = f"{where}: more than the {number} of the first batch's {images} images that are for {use}"
+            yield Doubt(
+                ("spec", "training", "tao", "batchSize"),
+                message,
+                "lower it, or raise loop.initialBatch" + (" or training.validation.fraction" if use == "validation" else ""),
+            )
+            return
