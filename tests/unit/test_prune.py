@@ -66,10 +66,17 @@ def widths(one):
 
 
 def test_the_share_of_a_filter_is_its_norm_by_the_largest():
+    fresh = Model.fresh(CLASSES, SIDE, SIDE, 0)
     kernel = np.zeros((1, 1, 2, 3), np.float32)
     kernel[0, 0] = [[3, 0, 6], [4, 1, 8]]
-    assert filter_shares(kernel).tolist() == [0.5, 0.1, 1.0]
-    assert filter_shares(np.zeros((3, 3, 2, 4))).tolist() == [0.0] * 4
+    for name in ("c2.lateral", "c2.down"):  # with a bias, and with a normalisation
+        fresh.weights[name]["kernel"] = kernel
+    assert filter_shares(fresh, "c2.lateral").tolist() == [0.5, 0.1, 1.0]
+    fresh.weights["c2.down"]["scale"] = np.array([-4, 1, 1], np.float32)
+    fresh.statistics["c2.down"]["variance"] = np.array([4, 0.25, 1], np.float32)
+    assert filter_shares(fresh, "c2.down").tolist() == pytest.approx([1.0, 0.2, 1.0], rel=1e-4)
+    fresh.weights["c2.down"]["kernel"] = np.zeros_like(kernel)
+    assert filter_shares(fresh, "c2.down").tolist() == [0.0] * 3
 
 
 @pytest.mark.parametrize(
@@ -106,10 +113,10 @@ def test_channels_that_are_added_up_stand_or_fall_together(equalization, left):
         layer = fresh.weights[name]
         layer["kernel"] = np.zeros((*layer["kernel"].shape[:3], 24), np.float32)
         layer["kernel"][0, 0, 0, :4] = wanted
-        layer["scale"] = np.arange(24, dtype=np.float32)
+        layer["shift"] = np.arange(24, dtype=np.float32)
     pruned = prune(fresh, 0.55, granularity=1, min_filters=1, equalization=equalization)
     for name in shares:
-        assert pruned.weights[name]["scale"].tolist() == left
+        assert pruned.weights[name]["shift"].tolist() == left
     taken = {name: shape[0] for name, shape in widths(pruned).items()}
     assert {taken["c2.0.a"], taken["c2.lateral"], taken["c3.down"]} == {len(left)}
 

@@ -28,7 +28,8 @@ _STAGES = (("c2", 12, 24, 1), ("c3", 24, 48, 1), ("c4", 48, 96, 2), ("c5", 96, 9
 """(name, channels in, channels out, residual blocks), each halving the resolution; c2 works at stride 4."""
 _WIDTH = 48
 _MOMENTUM = 0.1
-_EPSILON = 1e-5
+EPSILON = 1e-5
+"""Added to every variance that is divided by."""
 
 Tree = dict[str, Any]
 
@@ -128,7 +129,7 @@ def apply(weights: Tree, statistics: Tree, images: jax.Array, *, training: bool)
             }
         else:
             mean, variance = statistics[name]["mean"], statistics[name]["variance"]
-        scale: jax.Array = jax.lax.rsqrt(variance + _EPSILON) * weights[name]["scale"]
+        scale: jax.Array = jax.lax.rsqrt(variance + EPSILON) * weights[name]["scale"]
         shift: jax.Array = weights[name]["shift"]
         return (y - mean) * scale + shift
 

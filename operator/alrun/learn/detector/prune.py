@@ -1,8 +1,10 @@
 """Structured pruning: channels that matter little are taken out of the network, which is a smaller network then.
 
-A channel is judged by the norm of the filter that makes it, as a share of its layer's largest. Where the outputs of
-several layers are added up, their channels stand or fall together (see `network.sums`). What is left is an ordinary
-model: the widths of its layers are those of its arrays, and it is trained, run and stored like any other.
+A channel is judged by the norm of the filter that makes it, as a share of its layer's largest. The filter is the one
+that inference applies, with the normalisation that follows it folded in: a normalised layer computes the same whatever
+the norms of its bare kernels, and after training they hardly differ. Where the outputs of several layers are added up,
+their channels stand or fall together (see `network.sums`). What is left is an ordinary model: the widths of its layers
+are those of its arrays, and it is trained, run and stored like any other.
 """
 
 from __future__ import annotations
@@ -10,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .model import Model
-from .network import Sum, Tree, sums
+from .network import EPSILON, Sum, Tree, sums
 
 _EQUALIZATION: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = MappingProxyType(
     {
@@ -51,7 +52,7 @@ def prune(
         raise ValueError(f"equalization is {equalization!r}; there are {', '.join(_EQUALIZATION)}")
     weights, statistics = _copied(model.weights), _copied(model.statistics)
     for joined in sums():
-        shares = np.stack([filter_shares(model.weights[name]["kernel"]) for name in joined.makers])
+        shares = np.stack([filter_shares(model, name) for name in joined.makers])
         channels = kept(_EQUALIZATION[equalization](shares), threshold, granularity, min_filters)
         _cut(weights, statistics, joined, channels)
     return replace(model, weights=weights, statistics=statistics)
@@ -63,13 +64,16 @@ def parameters(model: Model) -> int:
     return sum(int(np.size(part)) for layer in layers for part in layer.values())
 
 
-def filter_shares(kernel: Any) -> NDArray[np.float64]:
-    """[channels out] Euclidean norm of each filter, as a share of the largest; 0 where all are.
+def filter_shares(model: Model, layer: str) -> NDArray[np.float64]:
+    """[channels out] Euclidean norm of each filter of a layer as inference applies it, as a share of the largest.
 
-    Args:
-        kernel: [height, width, channels in, channels out].
+    0 where all filters are 0.
     """
-    norms = np.sqrt(np.square(np.asarray(kernel, np.float64)).sum(axis=(0, 1, 2)))
+    parts = model.weights[layer]
+    norms = np.sqrt(np.square(np.asarray(parts["kernel"], np.float64)).sum(axis=(0, 1, 2)))
+    if layer in model.statistics:
+        variance = np.asarray(model.statistics[layer]["variance"], np.float64)
+        norms *= np.abs(np.asarray(parts["scale"], np.float64)) / np.sqrt(variance + EPSILON)
     largest = norms.max()
     shares: NDArray[np.float64] = norms / largest if largest > 0 else norms
     return shares
