@@ -6,10 +6,12 @@ marked `iscrowd` are regions and no objects. The file is parsed once, as a whole
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from .boxes import Box
 from .parsed import Parsed
@@ -123,29 +125,71 @@ def _bad(name: str, detail: str) -> DatasetError:
     )
 
 
+class DatasetWriter:
+    """A COCO file, written image by image: however many there are, only one is in memory.
+
+    Images and their boxes count from 1, since pycocotools takes a box of the id 0 for none.
+
+    Args:
+        file: where the COCO file goes.
+        spool: a temporary file; the annotations wait in it, because the format has all images before them.
+        ids: class -> category id, in the order in which they are listed.
+    """
+
+    def __init__(self, file: IO[bytes], spool: IO[bytes], ids: Mapping[str, int]) -> None:
+        self.images = 0
+        self.boxes = 0
+        self._file = file
+        self._spool = spool
+        self._ids = ids
+        file.write(b'{"images":[')
+
+    def add(self, name: str, width: int, height: int, boxes: Iterable[Box]) -> None:
+        """An image and its boxes; an image without any is listed all the same.
+
+        Raises:
+            ValueError: a box is of a class that has no id.
+        """
+        self._file.write(b"," if self.images else b"")
+        self.images += 1
+        self._file.write(_dumped({"id": self.images, "file_name": name, "width": width, "height": height}))
+        for box in boxes:
+            if box.class_name not in self._ids:
+                raise ValueError(f"the class {box.class_name!r} is not among {', '.join(self._ids)}")
+            self._spool.write(b"," if self.boxes else b"")
+            self.boxes += 1
+            annotation: dict[str, Any] = {
+                "id": self.boxes,
+                "image_id": self.images,
+                "category_id": self._ids[box.class_name],
+                "bbox": [box.x_min, box.y_min, box.width, box.height],
+                "area": box.width * box.height,
+                "iscrowd": 0,
+            }
+            self._spool.write(_dumped(annotation | ({} if box.score is None else {"score": box.score})))
+
+    def finish(self) -> None:
+        """Write what belongs behind the images."""
+        self._file.write(b'],"annotations":[')
+        self._spool.seek(0)
+        shutil.copyfileobj(self._spool, self._file, 1 << 20)
+        categories = [{"id": number, "name": name} for name, number in self._ids.items()]
+        self._file.write(b'],"categories":' + _dumped(categories) + b"}\n")
+
+
+def _dumped(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 def format_dataset(images: Iterable[tuple[str, int, int, Sequence[Box]]], classes: Sequence[str]) -> bytes:
     """A COCO file of (file name, width, height, boxes); ids count from 1.
 
     Raises:
         ValueError: a class is not among `classes`.
     """
-    ids = {name: number for number, name in enumerate(classes, start=1)}
-    listed: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for image_id, (name, width, height, boxes) in enumerate(images, start=1):
-        listed.append({"id": image_id, "file_name": name, "width": width, "height": height})
-        for box in boxes:
-            if box.class_name not in ids:
-                raise ValueError(f"the class {box.class_name!r} is not among {', '.join(classes)}")
-            annotation: dict[str, Any] = {
-                "id": len(annotations) + 1,
-                "image_id": image_id,
-                "category_id": ids[box.class_name],
-                "bbox": [box.x_min, box.y_min, box.width, box.height],
-                "area": box.width * box.height,
-                "iscrowd": 0,
-            }
-            annotations.append(annotation | ({} if box.score is None else {"score": box.score}))
-    categories = [{"id": number, "name": name} for name, number in ids.items()]
-    value = {"images": listed, "annotations": annotations, "categories": categories}
-    return (json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+    file = io.BytesIO()
+    writer = DatasetWriter(file, io.BytesIO(), {name: number for number, name in enumerate(classes, start=1)})
+    for image in images:
+        writer.add(*image)
+    writer.finish()
+    return file.getvalue()

@@ -88,6 +88,38 @@ def decode(data: bytes) -> Decoded:
         raise ImageRefused(Kind.UNREADABLE_IMAGE, _reason(error)) from error
 
 
+_PLAIN = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",)}
+
+
+def plain_suffix(path: Path, suffix: str) -> str | None:
+    """The ending under which any program reads a local image file just as `decode` does; None: it must be re-encoded.
+
+    Plain are JPEG and PNG files of 8-bit grey or RGB pixels that no EXIF orientation asks to turn. Everything else
+    is read in different ways by different programs, or not at all.
+
+    Args:
+        path: the file.
+        suffix: its own ending, which is kept, in lower case, where it says what the file is.
+
+    Raises:
+        ImageRefused: it is no image.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            endings = _PLAIN.get(image.format or "")
+            deep = any("16" in str(tile) for tile in image.tile)  # Pillow gives 16-bit RGB the mode of 8-bit RGB
+            if endings is None or image.mode not in {"RGB", "L"} or deep or _orientation(image) != 1:
+                return None
+            return suffix.lower() if suffix.lower() in endings else endings[0]
+    except Exception as error:  # as in `decode`
+        raise ImageRefused(Kind.UNREADABLE_IMAGE, _reason(error)) from error
+
+
+def encode_png(pixels: np.ndarray[tuple[int, int, int], np.dtype[np.uint8]], to: Path) -> None:
+    """Write pixels (uint8, height x width x 3, RGB) as a PNG file, quickly rather than small."""
+    Image.fromarray(pixels).save(to, "PNG", compress_level=1)
+
+
 def size_of(path: Path) -> tuple[int, int] | None:
     """Width and height of an image file, from its head alone; None where it cannot be read."""
     try:

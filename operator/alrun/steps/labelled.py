@@ -5,8 +5,8 @@ One part is learned from; the other is held back to judge by while learning. Who
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from alrun.api import paths
 from alrun.data import kitti, split
@@ -25,21 +25,20 @@ def labelled(context: Context, classes: Sequence[str]) -> dict[str, list[Box]]:
     Raises:
         StepError: no image is labelled, or a label file is damaged or names an unknown class.
     """
-    found: dict[str, list[Box]] = {}
+    cycles = labelled_in(context)
+    return dict(read_labels(context, cycles, cycles, classes))
+
+
+def labelled_in(context: Context) -> dict[str, int]:
+    """Image -> the cycle in which it was labelled, of this cycle and all before it, by image.
+
+    Raises:
+        StepError: no image is labelled.
+    """
+    found: dict[str, int] = {}
     for cycle in range(context.input.cycle + 1):
         images = context.read_table(paths.annotated(cycle), ["image"])["image"].to_pylist()
-        files = [f"{paths.labels(cycle)}/{stem(image)}{kitti.SUFFIX}" for image in images]
-        for image, (path, data) in zip(images, context.workspace.read_many(files), strict=True):
-            parsed = kitti.parse(data, path)
-            unknown = sorted({box.class_name for box in parsed.boxes} - set(classes))
-            if unknown or not parsed.is_readable:
-                problem = f"has the unknown class {unknown[0]!r}" if unknown else parsed.problems[0].detail
-                raise StepError(
-                    "LabelUnusable",
-                    f"{context.workspace.uri}/{path}: {problem}; the classes are {', '.join(classes)}",
-                    f"correct the file, or retry the run from cycle {cycle}, step annotate",
-                )
-            found[image] = parsed.boxes
+        found |= dict.fromkeys(images, cycle)
     if not found:
         raise StepError(
             "NothingLabelled",
@@ -47,6 +46,37 @@ def labelled(context: Context, classes: Sequence[str]) -> dict[str, list[Box]]:
             "raise loop.labelBudget so that it allows at least one image",
         )
     return dict(sorted(found.items()))
+
+
+def read_labels(
+    context: Context, images: Iterable[str], cycles: Mapping[str, int], classes: Sequence[str]
+) -> Iterator[tuple[str, list[Box]]]:
+    """Each of the images with its labels, in the given order; a few of them are read ahead.
+
+    Raises:
+        StepError: a label file is damaged or names an unknown class.
+        StoreError: a label file is not there, or the store cannot be reached.
+    """
+    known = set(classes)
+    order: deque[str] = deque()
+
+    def files() -> Iterator[str]:
+        for image in images:
+            order.append(image)
+            yield f"{paths.labels(cycles[image])}/{stem(image)}{kitti.SUFFIX}"
+
+    for path, data in context.workspace.read_many(files()):
+        image = order.popleft()
+        parsed = kitti.parse(data, path)
+        unknown = sorted({box.class_name for box in parsed.boxes} - known)
+        if unknown or not parsed.is_readable:
+            problem = f"has the unknown class {unknown[0]!r}" if unknown else parsed.problems[0].detail
+            raise StepError(
+                "LabelUnusable",
+                f"{context.workspace.uri}/{path}: {problem}; the classes are {', '.join(classes)}",
+                f"correct the file, or retry the run from cycle {cycles[image]}, step annotate",
+            )
+        yield image, parsed.boxes
 
 
 def groups_of(context: Context, images: Collection[str]) -> dict[str, str]:

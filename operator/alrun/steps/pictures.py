@@ -13,7 +13,8 @@ from alrun.data.parallel import ordered_map
 from alrun.learn.detector.images import scaled
 from alrun.learn.detector.predict import BATCH
 
-from .context import Context, StepError
+from .context import Context
+from .damage import damaged
 
 DECODERS = 2
 """Threads that decode. They compute, so that more than a pod's cores would not help."""
@@ -47,11 +48,7 @@ def pictures(context: Context, images: Iterable[str], width: int, height: int) -
         try:
             pixels = decode(data).pixels
         except ImageRefused as error:
-            raise StepError(
-                "ImageDamaged",
-                f"{context.images.uri}/{image} was readable when the dataset was indexed, and is not now: {error.detail}",
-                "put the file back as it was, or retry the run from prepare, which leaves damaged images out",
-            ) from error
+            raise damaged(context, image, error) from error
         return Picture(image, scaled(pixels, width, height), pixels.shape[1] / width, pixels.shape[0] / height)
 
     return ordered_map(ready, context.images.read_many(images), DECODERS, window=2 * BATCH)
