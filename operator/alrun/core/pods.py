@@ -12,7 +12,13 @@ from alrun.api.step import StepName
 from .course import engine_of
 
 CONTAINER = "step"
-"""Name of the container that does a step's work: the one whose log and exit code count."""
+"""Name of the container that does a step's work, or judges what foreign programs did: its exit code counts."""
+STAGE_IN = "stage-in"
+"""Name of the container that brings a foreign program its data."""
+WATCH = "watch"
+"""Name of the container that tells how far a foreign program is. It runs beside the others, and ends after them."""
+OURS = frozenset({CONTAINER, STAGE_IN, WATCH})
+"""Containers of our own worker image; all others are foreign programs'."""
 
 SECTIONS: Mapping[StepName, str] = MappingProxyType(
     {

@@ -46,9 +46,6 @@ HOME = f"{WORK}/home"
 USER_SPEC = "/etc/alrun/spec/experiment"
 """Where `fetch` finds an experiment spec of the user's that is in a ConfigMap."""
 
-STAGE_IN = "stage-in"
-WATCH = "watch"
-
 
 class ImageSet(StrEnum):
     """The sets of images that are staged, each in a folder of its own."""
@@ -92,6 +89,12 @@ def model(suffix: str) -> str:
 def start(suffix: str) -> str:
     """The weights that a training starts from; `suffix` begins with the dot."""
     return f"{MODELS}/start{suffix}"
+
+
+def suffix(uri: str) -> str:
+    """What the name of a file ends with, the dot included; empty where it has no ending."""
+    stem, dot, ending = uri.rpartition("/")[2].rpartition(".")
+    return dot + ending if stem else ""
 
 
 def out(stage: str) -> str:
