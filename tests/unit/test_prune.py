@@ -164,6 +164,8 @@ def test_a_pruned_model_is_a_file_like_any_other():
     read = Model.from_bytes(data)
     assert read.to_bytes() == data
     assert widths(read) == widths(pruned)
+    assert (read.weights.keys(), read.statistics.keys()) == (WHOLE.weights.keys(), WHOLE.statistics.keys())
+    assert pruned.statistics.keys() == WHOLE.statistics.keys()  # as training goes through both trees
     assert len(data) < 0.7 * len(WHOLE.to_bytes())
     before, after = (apply(one.weights, one.statistics, pixels(), training=False)[0] for one in (pruned, read))
     assert np.array_equal(before.heat, after.heat)

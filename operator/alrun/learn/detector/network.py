@@ -24,7 +24,7 @@ EMBEDDING = 192
 HEAT_BIAS = -2.19
 """Logit of 0.1: at the start every cell is held for empty, and the many empty cells do not drown the few centres."""
 
-_STAGES = (("c2", 12, 24, 1), ("c3", 24, 48, 1), ("c4", 48, 96, 2), ("c5", 96, 96, 1))
+STAGES = (("c2", 12, 24, 1), ("c3", 24, 48, 1), ("c4", 48, 96, 2), ("c5", 96, 96, 1))
 """(name, channels in, channels out, residual blocks), each halving the resolution; c2 works at stride 4."""
 _WIDTH = 48
 _MOMENTUM = 0.1
@@ -81,12 +81,12 @@ def initial(classes: int, seed: int) -> tuple[Tree, Tree]:
             weights[name]["bias"] = np.full(channels_out, bias, np.float32)
 
     convolution("stem", 3, 3, 12, norm=True)
-    for stage, channels_in, channels_out, blocks in _STAGES:
+    for stage, channels_in, channels_out, blocks in STAGES:
         convolution(f"{stage}.down", 3, channels_in, channels_out, norm=True)
         for block in range(blocks):
             convolution(f"{stage}.{block}.a", 3, channels_out, channels_out, norm=True)
             convolution(f"{stage}.{block}.b", 3, channels_out, channels_out, norm=True)
-    for stage, _, channels_out, _ in _STAGES:
+    for stage, _, channels_out, _ in STAGES:
         convolution(f"{stage}.lateral", 1, channels_out, _WIDTH, norm=False)
     convolution("join", 3, _WIDTH, _WIDTH, norm=True)
     convolution("heat.a", 3, _WIDTH, _WIDTH, norm=True)
@@ -136,7 +136,7 @@ def apply(weights: Tree, statistics: Tree, images: jax.Array, *, training: bool)
     x = images.astype(jnp.float32) * (2.0 / 255.0) - 1.0
     x = jax.nn.relu(convolution("stem", x, stride=2))
     stages = []
-    for stage, _, _, blocks in _STAGES:
+    for stage, _, _, blocks in STAGES:
         x = jax.nn.relu(convolution(f"{stage}.down", x, stride=2))
         for block in range(blocks):
             inner = jax.nn.relu(convolution(f"{stage}.{block}.a", x))
@@ -158,14 +158,14 @@ def sums() -> tuple[Sum, ...]:
 
     The input and the two outputs of the network are not inside.
     """
-    found = [Sum(("stem",), (f"{_STAGES[0][0]}.down",))]
-    after = [f"{stage}.down" for stage, *_ in _STAGES[1:]]
-    for number, (stage, _, _, blocks) in enumerate(_STAGES):
+    found = [Sum(("stem",), (f"{STAGES[0][0]}.down",))]
+    after = [f"{stage}.down" for stage, *_ in STAGES[1:]]
+    for number, (stage, _, _, blocks) in enumerate(STAGES):
         inner = [f"{stage}.{block}" for block in range(blocks)]
         found += [Sum((f"{name}.a",), (f"{name}.b",)) for name in inner]
         makers = (f"{stage}.down", *(f"{name}.b" for name in inner))
         found.append(Sum(makers, (*(f"{name}.a" for name in inner), f"{stage}.lateral", *after[number : number + 1])))
-    found.append(Sum(tuple(f"{stage}.lateral" for stage, *_ in _STAGES), ("join",)))
+    found.append(Sum(tuple(f"{stage}.lateral" for stage, *_ in STAGES), ("join",)))
     found.append(Sum(("join",), ("heat.a", "sides.a")))
     return (*found, Sum(("heat.a",), ("heat.b",)), Sum(("sides.a",), ("sides.b",)))
 

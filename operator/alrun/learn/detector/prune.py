@@ -98,7 +98,7 @@ def _copied(tree: Tree) -> Tree:
 def _cut(weights: Tree, statistics: Tree, joined: Sum, channels: NDArray[np.int64]) -> None:
     for name in joined.makers:
         for tree in (weights, statistics):
-            # every part of a layer has its channels out last
-            tree[name] = {part: np.ascontiguousarray(array[..., channels]) for part, array in tree.get(name, {}).items()}
+            for part, array in tree.get(name, {}).items():  # every part of a layer has its channels out last
+                tree[name][part] = np.ascontiguousarray(array[..., channels])
     for name in joined.takers:
         weights[name]["kernel"] = np.ascontiguousarray(weights[name]["kernel"][:, :, channels, :])
