@@ -133,7 +133,7 @@ def test_cluster_that_does_not_answer(tmp_path: Path) -> None:
 
 
 def test_status_of_another_release_is_named(kube: Kube, cluster: Cluster) -> None:
-    cluster.runs = {"apples": manifest(status={"phase": "Pruning"})}
+    cluster.runs = {"apples": manifest(status={"phase": "Meditating"})}
     with pytest.raises(CliError, match="the status of run orchard/apples is not one this release of alrun can read"):
         kube.run("apples")
 

@@ -98,11 +98,11 @@ def assessment(number: int) -> str:
     return f"{cycle(number)}/assess/metrics.json"
 
 
-def history(number: int) -> str:
-    """How the training went: a line of JSON an epoch, with iteration, epoch, loss, learningRate, and mAP50 on the
-    validation images where they were looked at.
+def history(number: int, step: str = "train") -> str:
+    """How the training, or the retraining, went: a line of JSON an epoch, with iteration, epoch, loss, learningRate, and
+    mAP50 on the validation images where they were looked at.
     """
-    return f"{cycle(number)}/train/history.jsonl"
+    return f"{cycle(number)}/{step}/history.jsonl"
 
 
 def evaluation(number: int) -> str:

@@ -3,22 +3,23 @@
 The check walks the same schema that the CRD is made from and calls the same table of rules, in the API server's
 order: defaults first, then types and bounds, then rules. It goes further in two ways. A rule is judged even if there
 are mistakes elsewhere, and what no schema can say is looked at too: whether a regular expression compiles, whether a
-patch brings in a path of the host, whether the figures make sense together (as warnings).
+patch brings in a path of the host, whether the figures make sense together (as warnings). What only the engines know,
+like what a release of TAO accepts, is asked of them by the caller: this layer cannot see them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from . import manifest, meta
 from .advice import OFFLINE_RULES, doubts
 from .manifest import Document, Mistake, Path
 from .schema import Schema, place_rules, resource_schema
 from .spec import RunSpec
-from .walk import Severity, Walk, dotted, shown, value_at, with_defaults
+from .walk import Severity, Walk, dotted, parse_path, shown, value_at, with_defaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,20 @@ class Report:
 
     runs: int
     problems: tuple[Problem, ...]
+
+
+class Refusal(Protocol):
+    """What an engine cannot do with a spec that is right by itself; an EngineError is one.
+
+    `field` is a path as Kubernetes writes it, with keys and numbers in brackets where that is needed.
+    """
+
+    field: str
+    message: str
+    remedy: str
+
+
+Judge = Callable[[RunSpec], Iterable[Refusal]]
 
 
 @cache
@@ -97,8 +112,13 @@ _METADATA: Schema = {
 }
 
 
-def validate(text: str) -> Report:
-    """Check every ActiveLearningRun in a file of one or more YAML documents; other kinds are passed over."""
+def validate(text: str, judge: Judge = lambda _: ()) -> Report:
+    """Check every ActiveLearningRun in a file of one or more YAML documents; other kinds are passed over.
+
+    Args:
+        text: the file.
+        judge: what the engines refuse of a spec without any other mistake.
+    """
     runs = 0
     problems: list[Problem] = []
     for document in manifest.read(text):
@@ -106,7 +126,7 @@ def validate(text: str) -> Report:
             problems.append(Problem("error", "", document.message, document.fix, line=document.line))
         else:
             for part in _objects(document):
-                found = _check(part)
+                found = _check(part, judge)
                 runs += found is not None
                 problems += found or ()
     return Report(runs, tuple(sorted(problems, key=lambda problem: problem.line)))
@@ -131,7 +151,7 @@ def _objects(document: Document) -> Iterator[Document]:
         yield Document(item, lines.get((), document.line), lines, mistakes)
 
 
-def _check(document: Document) -> list[Problem] | None:
+def _check(document: Document, judge: Judge) -> list[Problem] | None:
     """The mistakes of one object; None where it is not one of ours."""
     value = document.value
     if not isinstance(value, dict):
@@ -151,12 +171,20 @@ def _check(document: Document) -> list[Problem] | None:
         spec = RunSpec.model_validate(stored["spec"])
         for one in doubts(spec):
             check.complain(one.field, one.message, one.fix, value_at(value, one.field), severity="warning")
+        for refusal in judge(spec):
+            check.complain(parse_path(refusal.field), refusal.message, _as_clause(refusal.remedy))
     metadata = value.get("metadata")
     name = str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
     return [
         Problem(one.severity, dotted(one.path), one.message, one.fix, one.value, name, document.line_of(one.path))
         for one in check.found
     ]
+
+
+def _as_clause(sentence: str) -> str:
+    """A sentence to go on with after a semicolon; names like NVIDIA keep their capitals."""
+    first = sentence[:1].lower() if sentence[1:2].islower() else sentence[:1]
+    return first + sentence[1:].removesuffix(".")
 
 
 def _check_head(check: Walk, value: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -190,6 +191,15 @@ def dotted(path: Path) -> str:
     """A path as Kubernetes writes it."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")
+
+
+_PART = re.compile(r"\[(?P<key>[^]]*)]|(?P<name>[^.\[]+)")
+
+
+def parse_path(text: str) -> Path:
+    """A path from how `dotted` and Kubernetes write it: spec.pods.default.labels[example.org/a], patch[0].path."""
+    parts = (found["key"] if found["key"] is not None else found["name"] for found in _PART.finditer(text))
+    return tuple(int(part) if part.isdecimal() else part for part in parts)
 
 
 def shown(value: Any) -> str:
