@@ -64,19 +64,21 @@ def test_a_step_is_told_apart_before_the_command_line_is_imported() -> None:
 
 
 def test_step_runs_the_step_and_passes_its_exit_code_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
+    seen: list[tuple[str, str | None]] = []
 
-    def run(name: str) -> int:
-        seen.append(name)
+    def run(name: str, *, part: str | None) -> int:
+        seen.append((name, part))
         return 75
 
     monkeypatch.setattr("alrun.steps.run.main", run)
     assert main(["step", "train"]) == 75
-    assert seen == ["train"]
+    assert main(["step", "infer", "--stage", "watch"]) == 75
+    assert seen == [("train", None), ("infer", "watch")]
 
 
-def test_step_without_a_name_says_how(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["step"]) == Exit.USAGE
+@pytest.mark.parametrize("words", [[], ["train", "in"], ["train", "--stage"], ["train", "--stage", "up"], ["--stage", "in"]])
+def test_step_without_a_name_says_how(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    assert main(["step", *words]) == Exit.USAGE
     assert capsys.readouterr().err.startswith("usage: alrun step NAME")
 
 

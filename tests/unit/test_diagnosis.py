@@ -821,6 +821,30 @@ def test_the_steps_container_is_blamed_before_a_sidecar_that_ended_with_it():
     assert culprit([pod(phase="Succeeded")]) is None
 
 
+def test_the_container_that_brings_in_the_data_is_heard_as_the_steps_own():
+    watch = replace(STEP, name="watch", exit_code=137)
+    stage_in = replace(STEP, name="stage-in", exit_code=2, message=said())
+    waiting = (replace(STEP, name="train"), STEP)
+    both = pod(phase="Failed", containers=(watch, stage_in, *waiting))
+    found = why_failed(FAILED, [both])
+    assert culprit([both]) == (both, stage_in)
+    assert (found.reason, found.remedy, found.retryable) == ("ClassUnknown", "Map it.", False)
+    silent = replace(both, containers=(replace(stage_in, message=""), *waiting))
+    assert why_failed(FAILED, [silent]).reason == "InvalidInput"
+    away = replace(both, containers=(replace(stage_in, exit_code=75, message=""), *waiting))
+    assert why_failed(FAILED, [away]).kind is Kind.DISRUPTION
+
+
+def test_the_container_that_watches_is_blamed_for_nothing_that_another_did():
+    watch = replace(STEP, name="watch", exit_code=143)
+    train = replace(STEP, name="train", exit_code=137, terminated_reason="OOMKilled")
+    killed = pod(phase="Failed", containers=(watch, train, STEP))
+    assert culprit([killed]) == (killed, train)
+    assert why_failed(FAILED, [killed]).reason == "OutOfMemory"
+    judged = pod(phase="Failed", containers=(watch, replace(STEP, exit_code=2, message=said())))
+    assert why_failed(FAILED, [judged]).reason == "ClassUnknown"
+
+
 def test_pods_of_other_jobs_do_not_count():
     assert why_failed(FAILED, [ended(1, job_uid="another")]).reason == "PodDeleted"
 

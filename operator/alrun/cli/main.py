@@ -9,7 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-STEP_USAGE = "usage: alrun step NAME    (runs one step inside a Job; the names are in docs/concepts.md)"
+STEP_USAGE = """\
+usage: alrun step NAME [--stage in|watch|out]
+Runs one step inside a Job; the names are in docs/concepts.md. With --stage, our part of a step that a foreign program
+does in the same pod: bring in what it needs, watch it, or judge it and bring out what it made."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,12 +26,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _step(arguments: Sequence[str]) -> int:
-    if len(arguments) != 1 or arguments[0].startswith("-"):
+    words = list(arguments)
+    part = words.pop() if len(words) == 3 and words[1] == "--stage" else None
+    if part is not None:
+        words.pop()
+    if len(words) != 1 or words[0].startswith("-") or part not in (None, "in", "watch", "out"):
         sys.stderr.write(STEP_USAGE + "\n")
-        return 0 if list(arguments) in (["--help"], ["-h"]) else 2
+        return 0 if words in (["--help"], ["-h"]) else 2
+    from alrun.steps.run import Part  # noqa: PLC0415 - see the module's docstring
     from alrun.steps.run import main as run_step  # noqa: PLC0415 - see the module's docstring
 
-    return run_step(arguments[0])
+    return run_step(words[0], part=Part(part) if part else None)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import pyarrow as pa
 from alrun.api.base import format_duration
 from alrun.api.meta import PROGRESS_PREFIX
 from alrun.api.status import Progress
-from alrun.api.step import Params, StepInput
+from alrun.api.step import ExitCode, Params, StepInput
 from alrun.data import tables
 from alrun.data.stores import FileStore
 
@@ -41,6 +41,11 @@ class StepError(Exception):
         self.message = message
         self.remedy = remedy
         self.retryable = retryable
+
+    @property
+    def exit_code(self) -> int:
+        """How the process ends, see `ExitCode`."""
+        return ExitCode.FAILED if self.retryable else ExitCode.INVALID
 
 
 @dataclass

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from alrun.api.step import ExitCode, StepFailure, StepName, read_outcome
 
 from ..observed import ContainerView, JobView, PodView
-from ..pods import CONTAINER
+from ..pods import CONTAINER, OURS, WATCH
 from ..redact import head, tail
 from .reasons import MAX_MESSAGE, MAX_REMEDY, REASONS, Cause, Kind, describe, section_of
 
@@ -71,9 +71,13 @@ def _diagnosis(cause: Cause, detail: str, section: str, log_tail: str = "", reme
 
 
 def _failed_container(pod: PodView) -> ContainerView | None:
-    """The container that made the pod fail: the step's own where it failed, else the first that did."""
+    """The container that made the pod fail: the step's own where it failed, else the first that did.
+
+    The one that watches comes last: it runs beside the others, is started again when it ends, and fails no pod.
+    """
     failed = [container for container in pod.containers if container.exit_code not in (None, 0)]
-    return next((container for container in failed if container.name == CONTAINER), failed[0] if failed else None)
+    order = {CONTAINER: 0, WATCH: 2}
+    return min(failed, key=lambda container: order.get(container.name, 1), default=None)
 
 
 def _blame(pod: PodView, container: ContainerView | None) -> int:
@@ -181,8 +185,8 @@ _NOT_STARTED = frozenset({"ContainerCannotRun", "StartError", "CreateContainerEr
 def _ended_container(pod: PodView, container: ContainerView) -> tuple[Cause, str]:
     """Why a container ended, by its exit code and what the runtime says."""
     code = container.exit_code or 0
-    own = container.name == CONTAINER
-    who = "" if own else f"container {container.name}, "
+    own = container.name in OURS
+    who = "" if container.name == CONTAINER else f"container {container.name}, "
     if container.terminated_reason == "OOMKilled":
         return Cause.OUT_OF_MEMORY, f"{who}OOMKilled"
     if container.terminated_reason in _NOT_STARTED or code in (126, 127):
