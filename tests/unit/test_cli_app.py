@@ -147,9 +147,12 @@ def test_shell_completion_without_a_cluster_offers_nothing(
     [
         ("", []),
         ("t", []),
-        ("0", ["0/prepare", *(f"0/{step}" for step in CYCLE_STEPS)]),
+        ("0", ["0/prepare", "0/fetch", *(f"0/{step}" for step in CYCLE_STEPS)]),
         ("2/t", ["2/train"]),
         ("12/", [f"12/{step}" for step in CYCLE_STEPS]),
+        ("2/pr", ["2/prune"]),
+        ("1/k", ["1/kmeans"]),
+        ("2/fetch", []),
         ("2/prepare", []),
     ],
 )

@@ -5,7 +5,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from alrun.api.status import Progress
-from alrun.cli.render import change_line, cycle_rows, list_rows, progress_text, short_duration, table_text, verdict
+from alrun.cli.render import (
+    change_line,
+    cycle_rows,
+    list_rows,
+    notes,
+    progress_text,
+    short_duration,
+    size_text,
+    table_text,
+    tables,
+    tradeoff_rows,
+    verdict,
+)
 from alrun.cli.view import RunView
 
 from .cli_cluster import manifest
@@ -138,6 +150,81 @@ def test_verdict_of_success() -> None:
         "Report: s3://orchard/out/runs/orchard/apples/report/index.html (alrun report apples -n orchard)",
         "Cost: 21 Jobs, 1h6m of pods, 10m of GPUs",
     ]
+
+
+COMPRESSION = {
+    "cycle": 1,
+    "tradeoff": [
+        {"threshold": 0, "ratio": 1.0, "size": 243_000_000, "metric": 0.58},
+        {"threshold": 0.1, "ratio": 0.62, "size": 150_400_000, "metric": 0.578},
+        {"threshold": 0.5, "ratio": 0.269, "size": 22_300_000, "metric": 0.571},
+        {"threshold": 0.7, "ratio": 0.04, "size": 999_949, "metric": 0.11},
+    ],
+    "chosen": 0.5,
+    "model": "s3://orchard/out/c1/retrain/model/yolov4.hdf5",
+    "metrics": {"mAP50": 0.575},
+    "artifacts": {"onnx": "s3://orchard/out/c1/export/files/model.onnx", "calibration": "s3://orchard/out/cal.json"},
+}
+
+
+def test_tradeoff_table() -> None:
+    _, table = tables(run(compression=COMPRESSION))
+    assert table.splitlines() == [
+        "THRESHOLD  WEIGHTS  SIZE      MAP",
+        "unpruned   100%     243.0 MB  0.580",
+        "0.1        62%      150.4 MB  0.578",
+        "0.5        27%      22.3 MB   0.571  chosen",
+        "0.7        4%       999.9 kB  0.110",
+    ]
+
+
+def test_nothing_pruned_is_no_table() -> None:
+    assert tradeoff_rows(run()) == []
+    assert tradeoff_rows(run(compression={"cycle": 1, "artifacts": {"onnx": "s3://o/m.onnx"}})) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (22_340_000, "22.3 MB"), (3 * 10**15, "3000.0 TB")]
+)
+def test_size_of_a_file(size: int, text: str) -> None:
+    assert size_text(size) == text
+
+
+def test_verdict_tells_what_became_of_the_compressed_model() -> None:
+    assert verdict(run(phase="Succeeded", compression=COMPRESSION))[2:] == [
+        "Compressed model of cycle 1: mAP50 0.575, 0.580 before: s3://orchard/out/c1/retrain/model/yolov4.hdf5",
+        "Exported calibration: s3://orchard/out/cal.json",
+        "Exported onnx: s3://orchard/out/c1/export/files/model.onnx",
+    ]
+
+
+def test_verdict_tells_that_no_pruned_model_was_good_enough() -> None:
+    kept = {**COMPRESSION, "chosen": None, "model": None, "metrics": {}, "artifacts": {}}
+    assert verdict(run(phase="Succeeded", compression=kept))[2:] == [
+        "The model of cycle 1 stays as it is: no threshold keeps its mAP within compression.prune.maxMetricLoss"
+    ]
+
+
+def test_a_model_that_is_not_assessed_yet_has_no_figures() -> None:
+    early = {**COMPRESSION, "metrics": {}, "artifacts": {}}
+    assert verdict(run(phase="Succeeded", compression=early))[-1] == (
+        "Compressed model of cycle 1: s3://orchard/out/c1/retrain/model/yolov4.hdf5"
+    )
+
+
+def test_notes_of_what_the_run_found_by_itself() -> None:
+    found = run(batchSize=2, anchors=[{"width": 15.64, "height": 12}, {"width": 29.333333, "height": 27}])
+    assert notes(found) == [
+        "Batch size: 2, lowered because GPU memory had run out",
+        "Anchors (found by kmeans, in pixels): 15.64 x 12, 29.33 x 27",
+    ]
+    assert verdict(found)[-2:] == notes(found)
+    assert notes(run()) == []
+
+
+def test_change_line_says_whose_model_is_compressed() -> None:
+    line = change_line(run(phase="Pruning", step={"name": "prune", "cycle": 1}), AT)
+    assert "  prune of cycle 1's model  " in line
 
 
 def test_verdict_of_failure() -> None:

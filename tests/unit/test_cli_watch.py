@@ -115,6 +115,31 @@ def test_terminal_keeps_the_table_and_the_verdict(live: Callable[[list[Followed]
     )
 
 
+def test_terminal_shows_what_pruning_costs_while_it_goes_on() -> None:
+    out = StringIO()
+    tradeoff = [
+        {"threshold": 0, "ratio": 1, "size": 2000, "metric": 0.5},
+        {"threshold": 0.3, "ratio": 0.4, "size": 900, "metric": 0.4},
+    ]
+    seen = run(
+        phase="Retraining",
+        cycle=2,
+        step={"name": "retrain", "cycle": 1},
+        compression={"cycle": 1, "tradeoff": tradeoff, "chosen": 0.3},
+        batchSize=4,
+    )  # fmt: skip
+    Console(file=out, width=100).print(view(seen))
+    assert [line.rstrip() for line in out.getvalue().splitlines()] == [
+        "orchard/apples  Retraining  cycle 2 (0 of 5 done)",
+        "labels 0 images, 0 boxes",
+        "THRESHOLD  WEIGHTS  SIZE    MAP",
+        "unpruned   100%     2.0 kB  0.500",
+        "0.3        40%      900 B   0.400  chosen",
+        "Batch size: 4, lowered because GPU memory had run out",
+        "retrain of cycle 1's model",
+    ]
+
+
 def test_terminal_draws_a_bar_for_the_step() -> None:
     out = StringIO()
     Console(file=out, width=100).print(view(HALF, "no answer"))

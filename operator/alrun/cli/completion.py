@@ -45,5 +45,5 @@ def complete_steps(incomplete: str) -> list[str]:
     cycle, _, _ = incomplete.partition("/")
     if not cycle.isdecimal():
         return []
-    steps = [StepName.PREPARE, *CYCLE_STEPS] if int(cycle) == 0 else CYCLE_STEPS
+    steps = [StepName.PREPARE, StepName.FETCH, *CYCLE_STEPS] if int(cycle) == 0 else CYCLE_STEPS
     return [place for step in steps if (place := f"{cycle}/{step}").startswith(incomplete)]

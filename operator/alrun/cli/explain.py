@@ -16,7 +16,7 @@ from alrun.api.status import Failure, Phase, StepStatus
 from .access import EventLine, connect
 from .errors import CliError
 from .options import ContextOption, KubeconfigOption, NamespaceOption, Output, OutputOption, RunArgument
-from .render import legacy, short_duration, since, step_text
+from .render import legacy, notes, short_duration, since, step_text
 from .view import RunView
 from .watch import now
 
@@ -233,6 +233,7 @@ def explain(
         value = explanation.to_json() | {"events": [asdict(event) for event in events[-EVENTS_SHOWN:]]}
         typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
         return
-    typer.echo("\n".join([explanation_text(explanation, events, at), *(legacy(found) if found.settled else ())]))
+    more = legacy(found) if found.settled else notes(found)
+    typer.echo("\n".join([explanation_text(explanation, events, at), *more]))
     if refused:
         typer.echo(f"note: {refused}", err=True)

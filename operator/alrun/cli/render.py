@@ -51,9 +51,15 @@ def progress_text(progress: Progress) -> str:
     return ", ".join(parts)
 
 
-def step_text(step: StepStatus) -> str:
-    """`train (attempt 2): 31/50 epochs, 12m left`, or why it does not run."""
-    text = step.name + (f" (attempt {step.attempt})" if step.attempt > 1 else "")
+def step_text(step: StepStatus, cycle: int | None = None) -> str:
+    """`train (attempt 2): 31/50 epochs, 12m left`, or why it does not run.
+
+    With the run's cycle, a step that works on an earlier cycle's model says so: `prune of cycle 1's model`.
+    """
+    text = step.name
+    if cycle is not None and step.cycle != cycle:
+        text += f" of cycle {step.cycle}'s model"
+    text += f" (attempt {step.attempt})" if step.attempt > 1 else ""
     if step.waiting:
         return f"{text}: waiting: {step.waiting.reason}" + (f": {step.waiting.message}" if step.waiting.message else "")
     if step.progress:
@@ -96,7 +102,7 @@ def change_line(run: RunView, at: datetime) -> str:
     if run.stalled:
         parts.append(f"{status.why}: {status.message}")
     elif status.step and not run.settled:
-        parts.append(step_text(status.step))
+        parts.append(step_text(status.step, status.cycle))
     parts.append(labels_text(run))
     if status.best:
         parts.append(f"best {best_text(run)}")
@@ -137,6 +143,73 @@ def _cycle_time(cycle: CycleStatus) -> str:
     return ""
 
 
+def tradeoff_rows(run: RunView) -> Rows:
+    """What pruning at each threshold costs and gains, and which one was chosen; no rows where nothing was pruned."""
+    compression = run.status.compression
+    if compression is None or not compression.tradeoff:
+        return []
+    rows = [["THRESHOLD", "WEIGHTS", "SIZE", "MAP", ""]]
+    for row in compression.tradeoff:
+        chosen = compression.chosen is not None and row.threshold == compression.chosen
+        rows.append(
+            [
+                f"{row.threshold:g}" if row.threshold else "unpruned",
+                f"{row.ratio:.0%}",
+                size_text(row.size),
+                f"{row.metric:.3f}",
+                "chosen" if chosen else "",
+            ]
+        )
+    return rows
+
+
+def size_text(size: int) -> str:
+    """Bytes in the largest decimal unit that leaves a digit before the point: 243.0 MB."""
+    value, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def compression_lines(run: RunView) -> list[str]:
+    """What became of the model that was made smaller: how good it is, and where its files are."""
+    compression = run.status.compression
+    if compression is None:
+        return []
+    lines = []
+    whose = f"of cycle {compression.cycle}"
+    if compression.model:
+        value = compression.metrics.get(run.metric)
+        before = next(
+            (cycle.metrics.get(run.metric) for cycle in run.status.cycles if cycle.cycle == compression.cycle), None
+        )
+        figures = "" if value is None else f" {run.metric} {value:.3f}" + (f", {before:.3f} before" if before else "") + ":"
+        lines.append(f"Compressed model {whose}:{figures} {compression.model}")
+    elif compression.tradeoff and compression.chosen is None:
+        lines.append(f"The model {whose} stays as it is: no threshold keeps its mAP within compression.prune.maxMetricLoss")
+    lines += [f"Exported {kind}: {where}" for kind, where in sorted(compression.artifacts.items())]
+    return lines
+
+
+def notes(run: RunView) -> list[str]:
+    """What the run found or changed by itself, that a person should know of."""
+    lines = []
+    if run.status.batch_size is not None:
+        lines.append(f"Batch size: {run.status.batch_size}, lowered because GPU memory had run out")
+    if run.status.anchors:
+        shapes = ", ".join(f"{one.width:.4g} x {one.height:.4g}" for one in run.status.anchors)
+        lines.append(f"Anchors (found by kmeans, in pixels): {shapes}")
+    return lines
+
+
+def tables(run: RunView) -> list[str]:
+    """The tables of cycles and of pruning, as far as there is anything in them."""
+    rows = [cycle_rows(run) if run.status.cycles else [], tradeoff_rows(run)]
+    return [table_text(one) for one in rows if one]
+
+
 def verdict(run: RunView) -> list[str]:
     """How the run ended and why, and what it leaves."""
     return [*outcome(run), *legacy(run)]
@@ -161,6 +234,8 @@ def legacy(run: RunView) -> list[str]:
     lines = []
     if status.best:
         lines.append(f"Best model: {best_text(run)}: {status.best.model}")
+    lines += compression_lines(run)
+    lines += notes(run)
     if "report" in status.artifacts:
         lines.append(f"Report: {status.artifacts['report']} (alrun report {run.name} -n {run.namespace})")
     if status.cost.jobs:

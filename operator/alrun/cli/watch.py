@@ -19,7 +19,7 @@ from alrun.api.status import Phase
 from .access import Deleted, Followed, Lost, connect
 from .errors import Exit
 from .options import ContextOption, KubeconfigOption, NamespaceOption, Output, OutputOption, RunArgument, on_terminal
-from .render import best_text, change_line, cycle_rows, cycle_text, labels_text, state, step_text, table_text, verdict
+from .render import best_text, change_line, cycle_text, labels_text, notes, state, step_text, tables, verdict
 from .view import RunView
 
 if TYPE_CHECKING:
@@ -60,11 +60,10 @@ def watch_to_end(states: Iterable[Followed], screen: Screen) -> Exit:
 
 
 def end_text(run: RunView | None) -> str:
-    """The cycle table and the verdict."""
+    """The tables and the verdict."""
     if run is None:
         return "The run was deleted."
-    parts = [table_text(cycle_rows(run))] if run.status.cycles else []
-    return "\n\n".join([*parts, "\n".join(verdict(run))])
+    return "\n\n".join([*tables(run), "\n".join(verdict(run))])
 
 
 def now() -> datetime:
@@ -94,7 +93,7 @@ class LogScreen:
             self._write(f"{format_time(self._clock())}  {message}")
 
     def finish(self, run: RunView | None) -> None:
-        """Write the cycle table and the verdict."""
+        """Write the tables and the verdict."""
         self._write("\n" + end_text(run))
 
 
@@ -168,13 +167,13 @@ def view(run: RunView | None, trouble: str = "") -> RenderableType:
         )
         parts.append(Text.assemble((run.ref, "bold"), "  ", (str(status.phase), style), "  ", cycle_text(run)))
         parts.append(Text(f"labels {labels_text(run)}" + (f"   best {best_text(run)}" if status.best else "")))
-        if status.cycles:
-            parts.append(Text(table_text(cycle_rows(run)), style="dim"))
+        parts += [Text(table, style="dim") for table in tables(run)]
+        parts += [Text(note, style="dim") for note in notes(run)]
         step = status.step
         if run.stalled:
             parts.append(Text(f"{status.why}: {status.message}", style="red"))
         elif step:
-            parts.append(Text(step_text(step), style="yellow" if step.waiting else ""))
+            parts.append(Text(step_text(step, status.cycle), style="yellow" if step.waiting else ""))
             if step.waiting and step.waiting.remedy:
                 parts.append(Text(f"To do: {step.waiting.remedy}"))
             if step.progress and step.progress.total > 0:
