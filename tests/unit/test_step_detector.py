@@ -1,4 +1,4 @@
-"""The steps around the detector on a small workspace in a folder: train, evaluate, infer."""
+"""The steps around the detector on a small workspace in a folder: train, evaluate, infer, and those that make it smaller."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +15,15 @@ from PIL import Image
 
 from alrun.api import paths
 from alrun.api.meta import PROGRESS_PREFIX
-from alrun.api.spec import EmbeddedTraining, InputSize, StartFrom
+from alrun.api.spec import EmbeddedTraining, Export, InputSize, Prune, Retrain, StartFrom
 from alrun.api.step import (
+    AssessParams,
     DatasetInput,
     EvaluateParams,
+    ExportParams,
     InferParams,
+    PruneParams,
+    RetrainParams,
     RunRef,
     StepInput,
     StepName,
@@ -31,12 +36,18 @@ from alrun.data.folder import FolderStore
 from alrun.data.stores import FileNotFoundInStore
 from alrun.learn.detector import training as detector_training
 from alrun.learn.detector.model import Model
+from alrun.learn.detector.onnx_export import to_onnx
 from alrun.learn.detector.predict import Detections
-from alrun.steps import evaluate, infer, labelled, train
+from alrun.learn.detector.training import Settings
+from alrun.learn.detector.prune import parameters
+from alrun.learn.detector.prune import prune as pruned_by
+from alrun.steps import assess, evaluate, export, infer, labelled, prune, retrain, train
 from alrun.steps.context import Context, StepError
 from alrun.steps.index import pool_shard
-from alrun.steps.models import read_model
+from alrun.steps.models import model_path, read_model
 from alrun.steps.pictures import Picture
+
+from .test_prune import WHOLE
 
 POOL = [f"site {number % 3}/é{number:02d}.png" for number in range(12)]
 POOL.sort()
@@ -414,3 +425,168 @@ def test_predicted_boxes_are_rounded():
     picture = Picture("x.png", np.zeros((64, 64, 3), np.uint8), 2.0, 1.0)
     assert infer.labels_of(picture, found, ("disc",), 0.3) == [Box("disc", 0.67, 0.67, 20.0, 20.0, score=0.333333)]
     assert infer.labels_of(picture, found, ("disc",), 0.34) == []
+
+
+# prune, retrain, assess, export
+
+
+@pytest.fixture
+def varied(world):
+    """A world with labels and a model whose filters differ, and that model."""
+    model = replace(WHOLE, classes=("disc", "square"), width=64, height=64)
+    context = world(EvaluateParams())
+    annotate(context, POOL[:6])
+    context.workspace.write(paths.model(0), model.to_bytes())
+    return model
+
+
+def pruning(*thresholds, **options):
+    return PruneParams(prune=Prune(thresholds=list(thresholds), **options), validation_fraction=0.3)
+
+
+def says(monkeypatch, model, figures):
+    """Let pruned models of the given thresholds have these mAPs; what was judged, as numbers of parameters, in order."""
+    known = {pruned_by(model, threshold).id: metric for threshold, metric in figures.items()}
+    judged = []
+
+    def judge(one, images):
+        judged.append((parameters(one), len(images)))
+        return known[one.id]
+
+    monkeypatch.setattr(prune, "evaluate", judge)
+    return judged
+
+
+def test_prune_keeps_the_smallest_model_that_is_good_enough(world, varied, monkeypatch):
+    judged = says(monkeypatch, varied, {0.0: 0.9, 0.4: 0.8951, 0.6: 0.89, 0.8: 0.7})
+    context = world(pruning(0.8, 0.4, 0.6))
+    result = prune.run(context)
+
+    whole = parameters(varied)
+    sizes = {threshold: parameters(pruned_by(varied, threshold)) for threshold in (0.0, 0.4, 0.6, 0.8)}
+    assert whole == sizes[0.0] > sizes[0.4] > sizes[0.6] > sizes[0.8]
+    assert judged == [(size, 2) for size in sizes.values()]  # on the images that the training held back
+    assert [(row.threshold, row.ratio, row.metric) for row in result.tradeoff] == [
+        (threshold, round(size / whole, 6), metric)
+        for (threshold, size), metric in zip(sizes.items(), (0.9, 0.8951, 0.89, 0.7), strict=True)
+    ]
+    kept = pruned_by(varied, 0.6)
+    assert result.tradeoff[2].size == len(kept.to_bytes())
+    assert result.chosen == 0.6
+    assert result.model == "pvc://claim/run/cycles/000/prune/model.npz"
+    assert read_model(context, 0, "prune").id == kept.id
+    table = json.loads(context.workspace.read(paths.tradeoff(0)))
+    assert table == [row.to_json() for row in result.tradeoff]
+    assert result.message == (
+        f"threshold 0.6 keeps {sizes[0.6] / whole:.1%} of the parameters, with mAP50 0.890; the unpruned model has 0.900"
+    )
+    assert [line["done"] for line in progress(context)][-1] == 4
+
+
+def test_prune_keeps_none_that_lost_too_much(world, varied, monkeypatch):
+    says(monkeypatch, varied, {0.0: 0.9, 0.6: 0.89})
+    first = prune.run(world(pruning(0.6)))
+    says(monkeypatch, varied, {0.0: 0.9, 0.6: 0.85})
+    context = world(pruning(0.6))
+    result = prune.run(context)
+    assert (result.chosen, result.model) == (None, None)
+    assert result.digest != first.digest
+    assert result.message == (
+        "no pruned model is kept: the best has mAP50 0.850, the unpruned one 0.900, and 0.01 may be lost"
+    )
+    assert not context.workspace.exists(paths.compressed_model(0, "prune"))  # nor that of the attempt before
+
+
+def test_prune_judges_equal_models_once(world, varied, monkeypatch):
+    judged = says(monkeypatch, varied, {0.0: 0.9})
+    result = prune.run(world(pruning(0.001, 0.002)))
+    assert len(judged) == 1
+    assert [row.ratio for row in result.tradeoff] == [1.0, 1.0, 1.0]
+    assert result.chosen == 0.001
+
+
+def test_prune_as_the_run_says(world, varied, monkeypatch):
+    how = {"granularity": 32, "min_filters": 40, "equalization": "intersection"}
+    wanted = pruned_by(varied, 0.8, **how)
+    monkeypatch.setattr(prune, "evaluate", lambda *_: 0.5)
+    context = world(pruning(0.8, **how))
+    prune.run(context)
+    assert read_model(context, 0, "prune").id == wanted.id
+
+
+def test_prune_without_images_held_back(world, varied, monkeypatch):
+    judged = says(monkeypatch, varied, {0.0: 0.9, 0.6: 0.89})
+    context = world(pruning(0.6))
+    annotate(context, POOL[:3])
+    result = prune.run(context)
+    assert [images for _, images in judged] == [3, 3]
+    assert result.message.endswith("; judged on the training images, as too few, or groups, are there to hold any back")
+
+
+def test_a_pruned_model_is_trained_on_assessed_and_exported(world, varied, monkeypatch):
+    monkeypatch.setattr(prune, "evaluate", lambda *_: 0.5)
+    prune.run(world(pruning(0.8)))
+    pruned = pruned_by(varied, 0.8)
+    again = RetrainParams(retrain=Retrain(epochs=3), validation_fraction=0.3, embedded=training().embedded)
+    context = world(again)
+    result = retrain.run(context)
+
+    assert result.step is StepName.RETRAIN
+    assert result.counts == {"images": 4, "valImages": 2, "boxes": 4}
+    assert result.model == "pvc://claim/run/cycles/000/retrain/model.npz"
+    model = read_model(context, 0, "retrain")
+    assert parameters(model) == parameters(pruned)
+    assert model.id != pruned.id
+    history = context.workspace.read(paths.history(0, "retrain")).splitlines()
+    assert json.loads(history[-1])["iteration"] == 3
+    assert retrain.run(world(again)) == result
+    assert read_model(context, 0).id == varied.id  # the unpruned one is left
+
+    finds(monkeypatch, evaluate, [(1, 0.75, EXACT)], [])
+    assessed = assess.run(world(AssessParams(model="retrain")))
+    assert (assessed.step, assessed.metrics["AP50/square"]) == (StepName.ASSESS, 0.5)
+    page = json.loads(context.workspace.read(paths.assessment(0)))
+    assert (page["model"], page["metrics"]) == (model.id, assessed.metrics)
+    assert not context.workspace.exists(paths.evaluation(0))
+
+
+@pytest.mark.parametrize(("epochs", "iterations"), [(3, 3), (None, 10)])
+def test_a_retraining_is_a_training_without_regularisation(world, varied, monkeypatch, epochs, iterations):
+    asked = []
+    monkeypatch.setattr(retrain, "learn", lambda *given: asked.append(given))
+    context = world(RetrainParams(retrain=Retrain(epochs=epochs), validation_fraction=0.3, embedded=training().embedded))
+    context.workspace.write(paths.compressed_model(0, "prune"), varied.to_bytes())
+    retrain.run(context)
+    ((_, model, labels, held_back, how),) = asked
+    assert (model.id, sorted(labels), len(held_back)) == (varied.id, POOL[:6], 2)
+    assert how == Settings(iterations=iterations, batch_size=4, learning_rate=2e-3, seed=3, decay=0.0)
+
+
+@pytest.mark.parametrize("step", ["train", "prune", "retrain"])
+def test_export(world, varied, step):
+    model = varied if step == "train" else pruned_by(varied, 0.8)
+    context = world(ExportParams(export=Export(), model=step))
+    context.workspace.write(model_path(0, step), model.to_bytes())
+    result = export.run(context)
+    assert result.artifacts == {
+        "onnx": "pvc://claim/run/cycles/000/export/files/model.onnx",
+        "onnxMetadata": "pvc://claim/run/cycles/000/export/files/model.json",
+    }
+    data = context.workspace.read(f"{paths.exports(0)}/model.onnx")
+    assert data == to_onnx(model)
+    about = json.loads(context.workspace.read(f"{paths.exports(0)}/model.json"))
+    assert (about["classes"], about["input"]["width"], about["model"]) == (["disc", "square"], 64, model.id)
+    assert result.message == (f"the model of {step}, {parameters(model):,} parameters, as ONNX of {len(data):,} bytes")
+
+
+def test_a_retraining_without_a_pruned_model(world, varied):
+    with pytest.raises(FileNotFoundInStore, match=r"prune/model\.npz does not exist"):
+        retrain.run(world(RetrainParams(retrain=Retrain())))
+
+
+def test_a_pruned_model_that_is_damaged(world, varied):
+    context = world(AssessParams(model="prune"))
+    context.workspace.write(paths.compressed_model(0, "prune"), b"no model")
+    with pytest.raises(StepError, match=r"cycles/000/prune/model\.npz: the file is no model") as caught:
+        assess.run(context)
+    assert caught.value.remedy == "retry the run from cycle 0, step prune"

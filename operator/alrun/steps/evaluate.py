@@ -23,10 +23,14 @@ def run(context: Context) -> StepResult:
     """See the module's docstring and `paths.evaluation`."""
     assert isinstance(context.params, EvaluateParams)
     cycle = context.input.cycle
-    model = read_model(context, cycle)
+    return judge(context, read_model(context, cycle), paths.evaluation(cycle))
+
+
+def judge(context: Context, model: Model, path: str) -> StepResult:
+    """Metrics of a model on the sealed test set, written to `path`."""
     truth = sealed_truth(context, model.classes)
     found = detected(context, model, list(truth))
-    return judged(context, paths.evaluation(cycle), model.id, model.classes, truth, found)
+    return judged(context, path, model.id, model.classes, truth, found)
 
 
 def detected(context: Context, model: Model, images: list[str]) -> list[Found]:

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from alrun.api import paths
-from alrun.api.spec import StartFrom
+from alrun.api.spec import EmbeddedTraining, StartFrom
 from alrun.api.step import StepName, StepResult, TrainParams
 from alrun.data.boxes import Box
 from alrun.learn.detector.model import Model
@@ -19,7 +19,7 @@ from alrun.learn.detector.training import Epoch, Examples, LossNotFiniteError, S
 from .context import Context, StepError
 from .index import classes_of
 from .labelled import groups_of, labelled, validation_images
-from .models import read_model
+from .models import model_path, read_model
 from .pictures import pictures
 from .scoring import truth_of
 
@@ -32,23 +32,38 @@ def run(context: Context) -> StepResult:
     labels = labelled(context, classes)
     held_back = validation_images(groups_of(context, labels), params.validation_fraction, context.input.seed)
     model = starting_model(context, params, classes)
-    learned_from, validation = examples(context, labels, held_back, model)
-    trained, history = _train(context, params, model, learned_from, validation)
+    return learn(context, model, labels, held_back, settings_of(params.embedded, context.input.seed))
 
-    cycle = context.input.cycle
+
+def settings_of(embedded: EmbeddedTraining, seed: int) -> Settings:
+    """What the run says about training, as the detector takes it."""
+    return Settings(embedded.iterations, embedded.batch_size, embedded.learning_rate, seed)
+
+
+def learn(
+    context: Context, model: Model, labels: dict[str, list[Box]], held_back: set[str], settings: Settings
+) -> StepResult:
+    """Train `model` further on the labels, judged by those held back; leave it where the step's model belongs.
+
+    Raises:
+        StepError: the images do not fit or cannot be read, or the training ran away.
+    """
+    cycle, step = context.input.cycle, StepName(context.params.step)
+    learned_from, validation = examples(context, labels, held_back, model)
+    trained, history = _train(context, settings, model, learned_from, validation)
     data = trained.model.to_bytes()
-    context.workspace.write(paths.history(cycle), "".join(json.dumps(line) + "\n" for line in history).encode())
-    context.workspace.write(paths.model(cycle), data)
+    context.workspace.write(paths.history(cycle, step), "".join(json.dumps(line) + "\n" for line in history).encode())
+    context.workspace.write(model_path(cycle, step), data)
     boxes = sum(len(truth.boxes) for truth in learned_from.truth)
     return StepResult(
-        step=StepName.TRAIN,
+        step=step,
         cycle=cycle,
         input=context.input.digest(),
         digest=context.digest_of(data),
-        message=_message(trained, len(learned_from), len(validation), params.embedded.iterations),
+        message=_message(trained, len(learned_from), len(validation), settings.iterations),
         counts={"images": len(learned_from), "valImages": len(validation), "boxes": boxes},
         metrics=_metrics(trained.epoch),
-        model=f"{context.workspace.uri.rstrip('/')}/{paths.model(cycle)}",
+        model=f"{context.workspace.uri.rstrip('/')}/{model_path(cycle, step)}",
     )
 
 
@@ -96,10 +111,8 @@ def examples(context: Context, labels: dict[str, list[Box]], held_back: set[str]
 
 
 def _train(
-    context: Context, params: TrainParams, model: Model, learned_from: Examples, validation: Examples
+    context: Context, settings: Settings, model: Model, learned_from: Examples, validation: Examples
 ) -> tuple[Trained, list[dict[str, Any]]]:
-    embedded = params.embedded
-    settings = Settings(embedded.iterations, embedded.batch_size, embedded.learning_rate, context.input.seed)
     history: list[dict[str, Any]] = []
     latest: dict[str, float] = {}
 

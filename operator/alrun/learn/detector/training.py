@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +52,9 @@ _ORDER, _VARIATION = 1, 2  # purposes of random streams; 0 draws the initial wei
 _AHEAD = 3  # batches made ready while the device computes
 _IN_FLIGHT = 4  # steps given to the device before the first one's loss is looked at
 
-_optimiser = optax.chain(optax.clip_by_global_norm(5.0), optax.scale_by_adam(), optax.add_decayed_weights(1e-2))
+
+def _optimiser(decay: float) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(5.0), optax.scale_by_adam(), optax.add_decayed_weights(decay))
 
 
 class LossNotFiniteError(ArithmeticError):
@@ -70,12 +73,15 @@ class Settings:
         batch_size: images in a step.
         learning_rate: the highest one, at the end of the warm-up.
         seed: of every random choice.
+        decay: share of a weight that is taken off it in a step, times the learning rate. A pruned model is trained
+            without: what is left of it is needed.
     """
 
     iterations: int = 800
     batch_size: int = 8
     learning_rate: float = 2e-3
     seed: int = 0
+    decay: float = 1e-2
 
 
 class Examples:
@@ -152,7 +158,7 @@ def train(
 ) -> Trained:
     """Train `model` further (a fresh one: from scratch).
 
-    AdamW with a one-cycle learning rate, weight decay 0.01, and gradients limited to a norm of 5.
+    AdamW with a one-cycle learning rate, weight decay, and gradients limited to a norm of 5.
 
     Args:
         examples: at least one image to learn from.
@@ -168,7 +174,7 @@ def train(
     if not len(examples):
         raise ValueError("there is no image to learn from")
     begin = (model.weights, model.statistics)
-    state = _State(*begin, _optimiser.init(model.weights), begin)
+    state = _State(*begin, _optimiser(settings.decay).init(model.weights), begin)
     best: Trained | None = None
     losses: list[float] = []
     in_flight: deque[tuple[int, float, jax.Array]] = deque()
@@ -186,7 +192,8 @@ def train(
 
     for iteration, (images, targets) in enumerate(batches(examples, len(model.classes), settings), start=1):
         rate = learning_rate(iteration - 1, settings.iterations, settings.learning_rate)
-        state, value = _step(state, images, targets, np.float32(rate), np.float32(WINDOW / (WINDOW - 1 + iteration)))
+        share = np.float32(WINDOW / (WINDOW - 1 + iteration))
+        state, value = _step(state, images, targets, np.float32(rate), share, decay=settings.decay)
         in_flight.append((iteration, rate, value))
         settle(_IN_FLIGHT)
         if not _ends_epoch(iteration, len(examples), settings):
@@ -296,15 +303,17 @@ class _State(NamedTuple):
     mean: tuple[Tree, Tree]
 
 
-@jax.jit
-def _step(state: _State, images: jax.Array, targets: Targets, rate: jax.Array, share: jax.Array) -> tuple[_State, jax.Array]:
+@partial(jax.jit, static_argnames="decay")
+def _step(
+    state: _State, images: jax.Array, targets: Targets, rate: jax.Array, share: jax.Array, *, decay: float
+) -> tuple[_State, jax.Array]:
     def objective(weights: Tree) -> tuple[jax.Array, Tree]:
         output, statistics = apply(weights, state.statistics, images, training=True)
         heat, sides, mask = map(jnp.asarray, targets)
         return loss(output, heat, sides, mask), statistics
 
     (value, statistics), gradient = jax.value_and_grad(objective, has_aux=True)(state.weights)
-    updates, moments = _optimiser.update(gradient, state.moments, state.weights)
+    updates, moments = _optimiser(decay).update(gradient, state.moments, state.weights)
     weights = jax.tree.map(lambda weight, update: weight - rate * update, state.weights, updates)
     mean = jax.tree.map(lambda old, new: old + share * (new - old), state.mean, (weights, statistics))
     return _State(weights, statistics, moments, mean), value
