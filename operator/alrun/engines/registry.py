@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from .custom import Custom
 from .embedded import Embedded
 from .engine import Engine, EngineError
+from .tao import TAO
 
-ENGINES: Mapping[str, Engine] = MappingProxyType({engine.name: engine for engine in (Embedded(),)})
+_ALL: tuple[Engine, ...] = (Embedded(), TAO(), Custom())
+ENGINES: Mapping[str, Engine] = MappingProxyType({engine.name: engine for engine in _ALL})
 
 
 def engine_for(name: str) -> Engine:

@@ -23,6 +23,9 @@ INFER = "infer"
 
 SETTINGS = "settings.json"
 """Name of the file with `custom.settings`."""
+LEAST_THRESHOLD = 0.001
+"""Score from which boxes are wanted of an evaluation."""
+
 _REQUESTS = {"cpu": "1", "memory": "2Gi"}
 
 
@@ -50,10 +53,12 @@ class Custom:
             stage = _stage(custom, TRAIN, env)
         elif step in (StepName.EVALUATE, StepName.INFER):
             images = ImageSet.TEST if step is StepName.EVALUATE else ImageSet.POOL
+            # For the metrics of the run all boxes count, as with the other engines.
+            threshold = LEAST_THRESHOLD if step is StepName.EVALUATE else run.spec.inference.score_threshold
             env |= {
                 "ALRUN_IMAGES": foreign.images(images),
                 "ALRUN_MODEL": foreign.model(foreign.suffix(_model(run, request.input.cycle) or "")),
-                "ALRUN_SCORE_THRESHOLD": repr(run.spec.inference.score_threshold),
+                "ALRUN_SCORE_THRESHOLD": repr(threshold),
             }
             stage = _stage(custom, INFER, env)
         else:
