@@ -38,9 +38,9 @@ from alrun.learn.detector import training as detector_training
 from alrun.learn.detector.model import Model
 from alrun.learn.detector.onnx_export import to_onnx
 from alrun.learn.detector.predict import Detections
-from alrun.learn.detector.training import Settings
 from alrun.learn.detector.prune import parameters
 from alrun.learn.detector.prune import prune as pruned_by
+from alrun.learn.detector.training import Settings
 from alrun.steps import assess, evaluate, export, infer, labelled, prune, retrain, train
 from alrun.steps.context import Context, StepError
 from alrun.steps.index import pool_shard
