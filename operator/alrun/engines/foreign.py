@@ -172,13 +172,13 @@ child=$!
 [ -z "$asked" ] || kill -TERM "$child" 2>/dev/null
 while :; do
   before=$asked
-  wait "$child"
+  wait "$child" 2>/dev/null
   code=$?
   [ "$asked" != "$before" ] || break
 done
 (sleep 10; kill "$copy") </dev/null >/dev/null 2>&1 &
 late=$!
-wait "$copy"
+wait "$copy" 2>/dev/null
 kill "$late" 2>/dev/null
 rm -f "$dir/pipe"
 echo "$code" >"$dir/exit" || exit 1
