@@ -126,8 +126,7 @@ def main(action):
         (out / "model").mkdir(parents=True, exist_ok=True)
         np.savez(out / "model" / "templates.npz", **model)
     else:
-        (file,) = Path(os.environ["ALRUN_MODEL"]).iterdir()  # under the name that it was left with
-        model, least = dict(np.load(file)), float(os.environ["ALRUN_SCORE_THRESHOLD"])
+        model, least = dict(np.load(os.environ["ALRUN_MODEL"])), float(os.environ["ALRUN_SCORE_THRESHOLD"])
         images = sorted(Path(os.environ["ALRUN_IMAGES"]).iterdir())
         (out / "labels").mkdir(parents=True, exist_ok=True)
         for number, image in enumerate(images):

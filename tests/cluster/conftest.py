@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from localcluster import layouts, s3, usage
+from localcluster import layouts, s3, standins, usage
 from localcluster.cluster import BreakableCluster, choose, provide_images
 from localcluster.install import install
 from localcluster.kubectl import Kubectl
@@ -82,6 +82,12 @@ def place(world: World, request: pytest.FixtureRequest) -> Iterator[Place]:
     name = f"test-{next(_numbers)}-{os.getpid()}"
     yield Place(world, name)
     world.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def example_images(world: World) -> None:
+    """The images that manifests/examples/ name, NVIDIA's as stand-ins."""
+    standins.provide(world.cluster)
 
 
 @pytest.fixture(scope="session")

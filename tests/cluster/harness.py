@@ -16,6 +16,7 @@ from typing import Any
 
 import boto3
 import urllib3
+import yaml
 from kubernetes import client, config, watch
 from kubernetes.client.exceptions import ApiException
 from localcluster import s3
@@ -24,6 +25,7 @@ from localcluster.install import NAMESPACE as OPERATOR_NAMESPACE
 from localcluster.install import SELECTOR as OPERATOR_SELECTOR
 from localcluster.kubectl import Kubectl
 from localcluster.layouts import Layout
+from localcluster.settings import ROOT
 from localcluster.shell import SetUpError
 
 GROUP, VERSION, PLURAL = "activelearning.dev", "v1alpha1", "activelearningruns"
@@ -143,15 +145,37 @@ class Place:
             "pods": {"default": {"resources": {"requests": {"cpu": "20m", "memory": "64Mi"}}}},
             "retry": {"backoff": {"initial": "1s", "max": "2s"}},
         }
-        return _merged(spec, changes or {})
+        return merged(spec, changes or {})
+
+    def example(self, file: str, changes: Mapping[str, Any]) -> Object:
+        """The run of one of manifests/examples/, on data and with means that there are here."""
+        spec = yaml.safe_load((ROOT / "manifests" / "examples" / file).read_text())["spec"]
+        here = self.spec()
+        means = {
+            "dataset": {"uri": here["dataset"]["uri"], "storage": None},
+            "workspace": {"uri": here["workspace"]["uri"], "storage": None},
+            "pods": {part: {"resources": None} for part in spec.get("pods", {})},
+        }
+        places = {
+            "dataset": {"storage": here["dataset"]["storage"]},
+            "workspace": {"storage": here["dataset"]["storage"]},
+            "pods": {"default": {"resources": {"requests": {"cpu": "20m", "memory": "64Mi"}}}},
+            "inference": {"imagesPerShard": self.world.images_per_shard},
+            "retry": here["retry"],
+        }
+        return merged(merged(merged(spec, means), places), changes)
 
     def start(self, name: str, changes: Mapping[str, Any] | None = None) -> Run:
+        """Apply a run that differs from the usual one in some things."""
+        return self.apply(name, self.spec(changes))
+
+    def apply(self, name: str, spec: Object) -> Run:
         """Apply a run."""
         manifest = {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": "ActiveLearningRun",
             "metadata": {"name": name, "namespace": self.name},
-            "spec": self.spec(changes),
+            "spec": spec,
         }
         self.world.custom.create_namespaced_custom_object(GROUP, VERSION, self.name, PLURAL, manifest)
         return Run(self.world, self.name, name)
@@ -334,12 +358,14 @@ def _without(value: Any) -> Any:
     return [_without(child) for child in value] if isinstance(value, list) else value
 
 
-def _merged(base: Object, changes: Mapping[str, Any]) -> Object:
-    merged = dict(base)
+def merged(base: Object, changes: Mapping[str, Any]) -> Object:
+    """A merge patch laid over a value: None takes a field away."""
+    result = {key: value for key, value in base.items() if not (key in changes and changes[key] is None)}
     for key, value in changes.items():
-        old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
-    return merged
+        if value is not None:
+            old = result.get(key)
+            result[key] = merged(old if isinstance(old, dict) else {}, value) if isinstance(value, Mapping) else value
+    return result
 
 
 def _text(status: Object) -> str:

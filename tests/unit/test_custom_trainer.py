@@ -71,9 +71,9 @@ def trained(work: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def inferred(work: Path, trained: list[dict]) -> list[dict]:
-    model = f"{work}/out/train/model"
+    (model,) = (work / "out" / "train" / "model").iterdir()
     return call(
-        work, "infer", ALRUN_IMAGES=f"{work}/data/pool/images", ALRUN_MODEL=model, ALRUN_SCORE_THRESHOLD=str(THRESHOLD)
+        work, "infer", ALRUN_IMAGES=f"{work}/data/pool/images", ALRUN_MODEL=str(model), ALRUN_SCORE_THRESHOLD=str(THRESHOLD)
     )
 
 
