@@ -60,9 +60,13 @@ def commands(document: Path, program: str) -> Iterator[list[str]]:
                 yield words[1:]
 
 
-def options_of(command: str) -> set[str]:
-    group = typer.main.get_command(make_app([command]))
-    found = group.commands[command]  # type: ignore[attr-defined]
+def options_of(words: list[str]) -> set[str]:
+    """Options of the command that the words call, which may be one below another."""
+    found = typer.main.get_command(make_app(words[:1]))
+    for word in words:
+        if word not in getattr(found, "commands", {}):
+            break
+        found = found.commands[word]  # type: ignore[attr-defined]
     return {option for parameter in found.params for option in parameter.opts} | {"--help"}
 
 
@@ -76,7 +80,7 @@ def test_commands_and_their_options_exist(document: Path) -> None:
             wrong.append(f"alrun {words[0]}")
             continue
         used = {word.partition("=")[0] for word in words[1:] if re.match(r"--?[a-z]", word)}
-        wrong += [f"alrun {words[0]} {option}" for option in sorted(used - options_of(words[0]))]
+        wrong += [f"alrun {words[0]} {option}" for option in sorted(used - options_of(words))]
     assert wrong == []
 
 
