@@ -116,6 +116,7 @@ class TaoWork(TolerantModel):
     classes: list[str] = Field(description="Classes of the run, in order.")
     anchors: list[AnchorShape] | None = Field(default=None, description="Found by kmeans, or stated; sorted by area.")
     batch_size: int = Field(description="Images in a step, on each GPU: training.batchSize, or less where memory ran out.")
+    gpus: int = Field(default=1, description="GPUs of the step's pod.")
 
 
 class CustomWork(TolerantModel):
@@ -254,6 +255,9 @@ class ReportParams(TolerantModel):
     gpu_seconds: float = 0.0
     cycles: list[dict[str, Any]] = Field(default_factory=list, description="CycleStatus of the cycles in status.")
     compression: dict[str, Any] | None = Field(default=None, description="CompressionStatus, where a model was compressed.")
+    trainer: str | None = Field(
+        default=None, description="Who trains, in words, like TAO rtdetr; None: the embedded detector."
+    )
 
 
 Params = Annotated[

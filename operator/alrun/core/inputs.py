@@ -16,6 +16,7 @@ from alrun.api.step import CustomWork, DatasetInput, RunRef, StepInput, StepName
 from .course import engine_of
 from .observed import Run
 from .params import params_of, tao_of
+from .pods import gpus_for
 from .upstream import upstream_of
 
 
@@ -64,7 +65,7 @@ def step_input(run: Run, step: StepName, cycle: int) -> StepInput:
         workspace=_store(run.spec, Role.WORKSPACE),
         params=params_of(run, step, cycle),
         engine=engine,
-        tao=_tao(run) if engine == TrainingEngine.TAO else None,
+        tao=_tao(run, step) if engine == TrainingEngine.TAO else None,
         custom=_custom(run.spec) if engine == TrainingEngine.CUSTOM else None,
         upstream=upstream_of(run, step, cycle),
         salt=str(status.retries) if status.retries else "",
@@ -87,7 +88,7 @@ def _store(spec: RunSpec, role: Role) -> Store:
     )
 
 
-def _tao(run: Run) -> TaoWork:
+def _tao(run: Run, step: StepName) -> TaoWork:
     tao = tao_of(run.spec)
     stated = tao.anchors.shapes if tao.anchors else None
     anchors: list[AnchorShape] | None = run.status.anchors if stated is None else stated
@@ -96,6 +97,7 @@ def _tao(run: Run) -> TaoWork:
         classes=run.spec.dataset.classes or [],
         anchors=sorted(anchors, key=lambda shape: shape.width * shape.height) if anchors else None,
         batch_size=min(tao.batch_size, run.status.batch_size or tao.batch_size),
+        gpus=gpus_for(run.spec, step),
     )
 
 
