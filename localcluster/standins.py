@@ -48,7 +48,7 @@ def provide(cluster: BreakableCluster) -> None:
 def tao_recipe(dialect: str, worker: str) -> Recipe:
     """How the stand-in of a dialect is built on the worker image of a version."""
     base = images.name("worker", worker)
-    return _recipe(f"tao-{dialect}", TAO_FOLDER, {"BASE": base, "DIALECT": dialect})
+    return _recipe(f"tao-{dialect}", TAO_FOLDER, {"BASE_IMAGE": base, "DIALECT": dialect})
 
 
 def trainer_recipe() -> Recipe:

@@ -153,7 +153,7 @@ def test_only_older_images_of_the_same_kind_are_forgotten() -> None:
 def test_a_stand_in_is_built_on_the_worker_and_anew_with_it() -> None:
     recipe = standins.tao_recipe("tao5", "abc")
 
-    assert recipe.arguments == {"BASE": "localhost/alrun-worker:abc", "DIALECT": "tao5"}
+    assert recipe.arguments == {"BASE_IMAGE": "localhost/alrun-worker:abc", "DIALECT": "tao5"}
     assert (recipe.folder / "Dockerfile").is_file()
     assert recipe.image.startswith("localhost/alrun-tao-tao5:")
     assert recipe.image != standins.tao_recipe("tao5", "abd").image
