@@ -135,3 +135,10 @@ def test_every_decision_is_listed() -> None:
 def test_every_word_of_the_contract_is_explained(document: str, words: list[str]) -> None:
     text = (ROOT / "docs" / document).read_text()
     assert [str(word) for word in words if not re.search(rf"\b{word}\b", text)] == []
+
+
+def test_every_variable_of_a_custom_trainer_is_explained_and_no_other() -> None:
+    variables = re.compile(r"\bALRUN_[A-Z_]+\b")
+    given = variables.findall((ROOT / "operator" / "alrun" / "engines" / "custom" / "__init__.py").read_text())
+    explained = variables.findall((ROOT / "docs" / "custom-trainer.md").read_text())
+    assert set(explained) == set(given)
