@@ -1,0 +1,1 @@
+"""PyTorch: `rtdetr`, `dino` and `deformable_detr`, each a wrapper that runs a script for each subtask."""
