@@ -159,6 +159,22 @@ def test_params_of_the_report_come_from_the_status():
     )
 
 
+@pytest.mark.parametrize(
+    ("training", "trainer"),
+    [
+        ({}, None),
+        ({"engine": "TAO"}, "TAO rtdetr"),
+        ({"engine": "TAO", "tao": {"network": "dino", "version": "6.0"}}, "TAO dino 6.0"),
+        ({"engine": "TAO", "tao": {"image": "example.org/tao:6.0.0-pyt"}}, "TAO rtdetr example.org/tao:6.0.0-pyt"),
+        ({"engine": "Custom", "custom": {"image": "example.org/mine:1", "command": ["/go"]}}, "Custom example.org/mine:1"),
+    ],
+)
+def test_the_report_is_told_who_trains(training, trainer):
+    told = step_input(run_of({**MINIMAL, "training": training}), StepName.REPORT, 0).params
+    assert isinstance(told, ReportParams)
+    assert told.trainer == trainer
+
+
 def test_report_of_a_run_without_a_target_shows_map50():
     params = step_input(run_of(MINIMAL), StepName.REPORT, 0).params
     assert (params.target_metric, params.stop_reason, params.cycles) == ("mAP50", None, [])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from alrun.api import paths
+from alrun.api.status import PruneRow
 from alrun.api.step import ReportParams, RunRef, StepName, StepResult
 from alrun.data import kitti
 from alrun.data.boxes import Box
@@ -112,7 +113,7 @@ def run(tmp_path):
         done = report.run(one)
         return workspace.read(paths.REPORT).decode(), json.loads(workspace.read(report.DATA)), done
 
-    make.context, make.images, make.workspace = context, images, workspace
+    make.context, make.images, make.workspace, make.result = context, images, workspace, result
     return make
 
 
@@ -230,6 +231,137 @@ def test_times_and_digests_of_shards_come_from_the_operator(run):
     html, _, _ = run(1, cycles=cycles)
     assert "<td>7 min 30 s</td></tr>" in html
     assert '<td class="text">infer</td><td class="text"><code>digest-of-shards</code></td>' in html
+
+
+# training and compression
+
+ROWS = [
+    {"threshold": 0, "ratio": 1, "size": 3_059_000, "metric": 0.4},
+    {"threshold": 0.3, "ratio": 0.8, "size": 2_450_000, "metric": 0.395},
+    {"threshold": 0.7, "ratio": 0.25, "size": 999, "metric": 0.1},
+]
+
+
+def compression(cycle=1, **changes):
+    return {
+        "cycle": cycle,
+        "tradeoff": ROWS,
+        "chosen": 0.3,
+        "model": "pvc://work/<small>.npz",
+        "artifacts": {"onnx": "pvc://work/model.onnx"},
+        "results": {step: f"digest-of-{step}" for step in ("prune", "retrain", "assess", "export")},
+    } | changes
+
+
+def assess(run, cycle, **metrics):
+    run.workspace.write(paths.assessment(cycle), json.dumps({"metrics": metrics}).encode())
+
+
+def section(html, name):
+    found = re.search(rf'<section aria-labelledby="{name}">(.*?)</section>', html, re.DOTALL)
+    return found and found[1]
+
+
+def test_a_run_that_compresses_nothing(run):
+    run.workspace.write(paths.result(0, "prune"), b"left over")
+    html, data, _ = run(1)
+    assert section(html, "compression") is None
+    assert section(html, "training") is None  # no history either
+    assert (data["compressions"], data["trainings"]) == ([], [])
+    assert "<dt>Trainer</dt><dd>the embedded detector</dd>" in html
+
+
+def test_what_compression_cost_and_gained(run):
+    assess(run, 1, **{"mAP50": 0.3, "mAP": 0.21, "AP50/nut": 0.38, "AP50/<b>bolt</b>": 0.25, "mAP75": 0.1})
+    html, data, _ = run(2, compression=compression())
+    parsed(html)
+    shown = section(html, "compression")
+    assert '<tr><th scope="row">unpruned</th><td>100.0 %</td><td>3.1 MB</td><td>0.400</td><td>—</td></tr>' in shown
+    assert (
+        '<tr class="best"><th scope="row">0.3 (kept)</th><td>80.0 %</td><td>2.5 MB</td><td>0.395</td><td>-0.005</td></tr>'
+    ) in shown
+    assert '<tr><th scope="row">0.7</th><td>25.0 %</td><td>999 B</td><td>0.100</td><td>-0.300</td></tr>' in shown
+    # the evaluation of cycle 1 beside the assessment; mAP75 is known of one model only
+    assert re.findall(r'<th scope="row" class="text">([^<]*)</th><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td>', shown) == [
+        ("mAP50", "0.320", "0.300", "-0.020"),
+        ("mAP", "0.200", "0.210", "+0.010"),
+        ("AP50/&lt;b&gt;bolt&lt;/b&gt;", "0.250", "0.250", "+0.000"),
+        ("AP50/nut", "0.410", "0.380", "-0.030"),
+    ]
+    assert "<dt>Compressed model</dt><dd><code>pvc://work/&lt;small&gt;.npz</code></dd>" in shown
+    assert "<dt>Exported: onnx</dt><dd><code>pvc://work/model.onnx</code></dd>" in shown
+    assert "Model of cycle 1 <span>80.0 % of the parameters left</span>" in shown
+    assert "Threshold kept" not in shown  # one model needs no overview
+    assert '<td class="text">export</td><td class="text"><code>digest-of-export</code></td>' in html
+    assert data["compressions"][0]["rows"][1] == ROWS[1]
+    assert data["compressions"][0]["after"]["mAP50"] == 0.3
+
+
+def test_no_pruned_model_was_good_enough(run):
+    assess(run, 0, mAP50=0.9)  # of an attempt with other settings
+    changes = {"chosen": None, "model": None, "artifacts": {}, "results": {"prune": "digest"}}
+    html, _, _ = run(1, compression=compression(0, **changes))
+    parsed(html)
+    shown = section(html, "compression")
+    assert "Model of cycle 0 <span>no pruned model was good enough</span>" in shown
+    assert "(kept)" not in shown
+    assert "On the sealed test set:" not in shown
+    assert "Compressed model" not in shown
+
+
+def test_only_exported(run):
+    changes = {"tradeoff": [], "chosen": None, "model": None, "results": {"export": "digest"}}
+    html, _, _ = run(1, compression=compression(0, **changes))
+    parsed(html)
+    shown = section(html, "compression")
+    assert "Model of cycle 0 <span>exported as it was</span>" in shown
+    assert "<table>" not in shown
+    assert "<dt>Exported: onnx</dt>" in shown
+
+
+def test_every_cycle_compressed(run):
+    """What the operator no longer has in its status is in the workspace."""
+    rows = [PruneRow.model_validate(row) for row in ROWS]
+    run.result(0, StepName.PRUNE, tradeoff=rows, chosen=0.7, model="pvc://work/pruned.npz")
+    run.result(0, StepName.RETRAIN, model="pvc://work/retrained.npz")
+    run.result(0, StepName.EXPORT, artifacts={"onnx": "pvc://work/0.onnx"})
+    run.result(1, StepName.PRUNE, tradeoff=rows)
+    assess(run, 0, mAP50=0.25)
+    assess(run, 2, mAP50=0.35)
+    html, data, _ = run(4, compression=compression(2))
+    parsed(html)
+    shown = section(html, "compression")
+    overview = shown[: shown.index("<details")]
+    assert re.findall(r'<th scope="row">(\d)</th>((?:<td>.*?</td>)*)', overview) == [
+        ("0", "<td>0.7</td><td>25.0 %</td><td>999 B</td><td>0.300</td><td>0.250</td><td>-0.050</td>"),
+        ("1", "<td>none</td><td>—</td><td>—</td><td>0.320</td><td>—</td><td>—</td>"),
+        ("2", "<td>0.3</td><td>80.0 %</td><td>2.5 MB</td><td>0.340</td><td>0.350</td><td>+0.010</td>"),
+    ]
+    assert [one["cycle"] for one in data["compressions"]] == [2, 1, 0]
+    assert [one["model"] for one in data["compressions"]] == ["pvc://work/<small>.npz", None, "pvc://work/retrained.npz"]
+    assert shown.count("<details open>") == 1
+
+
+def test_how_training_went(run):
+    history = [
+        {"epoch": 1, "loss": 4.0, "learningRate": 0.1},
+        {"epoch": 2, "loss": 2.0, "mAP50": 0.5},
+        {"epoch": 3.5, "loss": 0.01234, "mAP50": 0.4},
+    ]
+    run.workspace.write(paths.history(0), "".join(json.dumps(line) + "\n" for line in history).encode())
+    run.workspace.write(paths.history(1), b'{"epoch": 80, "mAP": 0.25}\n')
+    run.workspace.write(paths.history(2), b"")
+    html, data, _ = run(3, trainer="TAO rtdetr <6>")
+    parsed(html)
+    shown = section(html, "training")
+    assert "Trained by TAO rtdetr &lt;6&gt;." in shown
+    assert "<dt>Trainer</dt><dd>TAO rtdetr &lt;6&gt;</dd>" in html
+    assert '<th scope="row">0</th><td>3.5</td><td>4</td><td>0.0123</td>' in shown
+    assert "<td>mAP50 0.500</td><td>2</td></tr>" in shown
+    assert 'points="2.0,2.0 42.0,11.0 82.0,19.9"' in shown
+    assert '<th scope="row">1</th><td>80</td><td>—</td><td>—</td>' in shown
+    assert "<td>mAP 0.250</td><td>80</td></tr>" in shown
+    assert [one["cycle"] for one in data["trainings"]] == [0, 1]
 
 
 def test_the_same_input_gives_the_same_page(run):

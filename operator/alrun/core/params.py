@@ -207,7 +207,21 @@ def _report(run: Run, cycle: int) -> ReportParams:
         gpu_seconds=status.cost.gpu_seconds,
         cycles=[entry.to_json() for entry in status.cycles],
         compression=status.compression.to_json() if status.compression else None,
+        trainer=trainer(run.spec),
     )
+
+
+def trainer(spec: RunSpec) -> str | None:
+    """Who trains, for people: engine, network and version, or the image. None: the embedded detector."""
+    match spec.training.engine:
+        case TrainingEngine.TAO:
+            tao = tao_of(spec)
+            known = (tao.network.value, tao.version, tao.image)
+            return " ".join(["TAO", *(part for part in known if part)])
+        case TrainingEngine.CUSTOM:
+            return f"Custom {spec.training.custom.image}" if spec.training.custom else "Custom"
+        case _:
+            return None
 
 
 _PARAMS: Mapping[StepName, Callable[[Run, int], Params]] = MappingProxyType(

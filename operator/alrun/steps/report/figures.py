@@ -11,8 +11,8 @@ from typing import Any
 
 from alrun import __version__
 from alrun.api import paths
-from alrun.api.status import CycleStatus
-from alrun.api.step import ReportParams, StepName, StepResult, read_outcome
+from alrun.api.status import CompressionStatus, CycleStatus
+from alrun.api.step import ReportParams, StepName
 from alrun.data import kitti
 from alrun.data.boxes import Box
 from alrun.data.labels import stem
@@ -20,7 +20,9 @@ from alrun.data.parallel import ordered_map
 from alrun.data.stores import WORKERS, FileNotFoundInStore
 
 from ..context import Context, StepError
+from .compression import Compression, compressions, metrics_at, result_of
 from .thumbnails import thumbnail
+from .training import Training, training
 from .verdict import Point, Verdict, verdict
 
 PICKS_SHOWN = 24
@@ -29,6 +31,7 @@ CYCLES_SHOWN = 20
 """Latest cycles of which images are shown; figures are shown of all."""
 PROBLEMS_SHOWN = 20
 LIBRARIES = ("jax", "numpy", "pillow", "pyarrow", "pycocotools")
+EMBEDDED = "the embedded detector"
 STEPS = (StepName.SELECT, StepName.ANNOTATE, StepName.TRAIN, StepName.EVALUATE)
 """Steps with one result; of those with shards the operator knows the digests."""
 
@@ -104,6 +107,9 @@ class Figures:
     stop_message: str
     versions: Mapping[str, str]
     verdict: Verdict
+    trainer: str
+    trainings: list[Training]
+    compressions: list[Compression]
 
     @property
     def points(self) -> list[Point]:
@@ -118,6 +124,8 @@ class Figures:
     def to_json(self) -> dict[str, Any]:
         """The same without pictures, for programs."""
         value = asdict(self)
+        for compression in value["compressions"]:
+            compression["rows"] = [row.to_json() for row in compression["rows"]]
         for cycle in value["cycles"]:
             for pick in cycle["picks"]:
                 del pick["picture"]
@@ -150,7 +158,7 @@ def gather(context: Context) -> Figures:
         cycles.append(_cycle(context, number, classes, cycles[-1] if cycles else None, status.get(number), shown=shown))
         context.progress(number + 1, given.cycle + 1, "cycles")
     metric = params.target_metric
-    prepared = _result(context, 0, StepName.PREPARE)
+    prepared = result_of(context, 0, StepName.PREPARE)
     return Figures(
         namespace=given.run.namespace,
         name=given.run.name,
@@ -177,7 +185,14 @@ def gather(context: Context) -> Figures:
         stop_message=params.stop_message,
         versions=_versions(),
         verdict=verdict(points(cycles, metric), metric),
+        trainer=params.trainer or EMBEDDED,
+        trainings=[one for one in (training(context, number) for number in range(given.cycle + 1)) if one is not None],
+        compressions=compressions(context, _compression(params)),
     )
+
+
+def _compression(params: ReportParams) -> CompressionStatus | None:
+    return None if params.compression is None else CompressionStatus.model_validate(params.compression)
 
 
 def _cycle(
@@ -189,7 +204,7 @@ def _cycle(
     *,
     shown: bool,
 ) -> CycleFigures:
-    results = {step: _result(context, number, step) for step in STEPS}
+    results = {step: result_of(context, number, step) for step in STEPS}
     annotate, train = results[StepName.ANNOTATE], results[StepName.TRAIN]
     selection = context.read_table(paths.selection(number)).to_pylist()
     labelled = context.read_table(paths.annotated(number), ["image"]).column("image").to_pylist()
@@ -207,7 +222,7 @@ def _cycle(
         images=len(labelled) + (before.images if before else 0),
         boxes=new_boxes + (before.boxes if before else 0),
         annotator_seconds=(annotate.seconds if annotate else None) or 0.0,
-        metrics=_metrics(context, number),
+        metrics=metrics_at(context, paths.evaluation(number)),
         boxes_by_class={name: counts[name] for name in classes},
         digests={**(status.results if status else {}), **{step.value: one.digest for step, one in results.items() if one}},
         model=train.model if train else None,
@@ -224,24 +239,6 @@ def _cycle(
             for row in picks
         ],
     )
-
-
-def _result(context: Context, number: int, step: StepName) -> StepResult | None:
-    """What a step reported; None for one with shards, whose results are many, and one not done yet."""
-    try:
-        outcome = read_outcome(context.workspace.read(paths.result(number, step)).decode())
-    except FileNotFoundInStore:
-        return None
-    return outcome if isinstance(outcome, StepResult) else None
-
-
-def _metrics(context: Context, number: int) -> dict[str, float]:
-    """All metrics of a cycle. The step's own report may lack those of single classes, where there are many."""
-    try:
-        metrics: dict[str, float] = json.loads(context.workspace.read(paths.evaluation(number)))["metrics"]
-    except FileNotFoundInStore:
-        return {}
-    return metrics
 
 
 def _labels(context: Context, number: int, images: list[str]) -> dict[str, list[Box]]:

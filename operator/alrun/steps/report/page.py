@@ -42,7 +42,15 @@ class ClassRow:
 def render(figures: Figures) -> str:
     """The page. Names from the data are escaped, wherever they stand."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"duration": duration, "number": number, "value": value, "change": change}
+    environment.filters |= {
+        "duration": duration,
+        "number": number,
+        "value": value,
+        "change": change,
+        "size": size,
+        "loss": loss,
+        "epochs": epochs,
+    }
     here = files(__package__)
     template = environment.from_string(here.joinpath("page.html.j2").read_text(encoding="utf-8"))
     return template.render(
@@ -52,6 +60,7 @@ def render(figures: Figures) -> str:
         rows=_classes(figures),
         metrics=[name for name in DETAIL if any(name in cycle.metrics for cycle in figures.cycles)],
         limits=_limits(figures),
+        trends={one.cycle: _trend(one.losses) for one in figures.trainings},
         spark_width=SPARK_WIDTH,
         spark_height=SPARK_HEIGHT,
     )
@@ -77,6 +86,12 @@ def _classes(figures: Figures) -> list[ClassRow]:
         labelled = sum(cycle.boxes_by_class.get(name, 0) for cycle in figures.cycles)
         rows.append(ClassRow(name, colour_of(place), labelled, figures.test_boxes.get(name), values, spark(values)))
     return rows
+
+
+def _trend(losses: list[float]) -> str:
+    """Losses as a line from 0 to the highest of them."""
+    highest = max(losses, default=0.0)
+    return spark([loss / highest if highest > 0 else 0.0 for loss in losses])
 
 
 def _limits(figures: Figures) -> list[tuple[str, str, float]]:
@@ -126,3 +141,21 @@ def value(metric: float | None) -> str:
 def change(difference: float | None) -> str:
     """A difference with its sign, or a dash."""
     return "—" if difference is None else f"{difference:+.3f}"
+
+
+def size(amount: float) -> str:
+    """Bytes in kB, MB or GB, thousands of one another."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if amount >= factor:
+            return f"{amount / factor:.1f} {unit}"
+    return f"{amount:.0f} B"
+
+
+def loss(amount: float | None) -> str:
+    """A loss with three digits that count, or a dash."""
+    return "—" if amount is None else f"{amount:.3g}"
+
+
+def epochs(count: float | None) -> str:
+    """A number of epochs, which need not be whole, or a dash."""
+    return "—" if count is None else f"{count:,.4g}"
