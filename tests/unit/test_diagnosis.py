@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alrun.api.step import StepFailure, StepName
+from alrun.api.step import ExitCode, StepFailure, StepName
 from alrun.core.diagnosis import REASONS, Cause, Kind, culprit, why_failed, why_waiting
 from alrun.core.observed import ContainerView, JobView, Notice, PodView
 from alrun.core.plan import Reason
+from alrun.engines.tao.verdict import REASONS as TAO_REASONS
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 MADE = NOW - timedelta(minutes=5)
@@ -845,6 +846,67 @@ def test_the_container_that_watches_is_blamed_for_nothing_that_another_did():
     assert why_failed(FAILED, [judged]).reason == "ClassUnknown"
 
 
+def foreign(**states):
+    """A pod whose stage-in ended a minute ago: name of a container -> what is known of it."""
+    done = replace(STEP, name="stage-in", exit_code=0, ended_at=NOW - timedelta(minutes=1))
+    watch = replace(STEP, name="watch", running_since=MADE)
+    others = [replace(STEP, name=name, image=f"{name}:1", **known) for name, known in states.items()]
+    step = replace(STEP, waiting_reason="PodInitializing")
+    return pod(created_at=NOW - timedelta(hours=9), containers=(done, watch, *others, step))
+
+
+def test_a_foreign_program_works_for_hours_in_a_pending_pod():
+    assert waiting(pods=[foreign(train={"running_since": NOW - timedelta(hours=8)})]) is None
+
+
+def test_a_container_is_waited_for_since_the_one_before_it_ended():
+    initializing = {"waiting_reason": "PodInitializing"}
+    assert waiting(pods=[foreign(train=initializing)], now=NOW - timedelta(seconds=1)) is None
+    found = waiting(pods=[foreign(train=initializing)], notices=[about_pod("Pulling image", "Pulling")])
+    assert (found.reason, found.since) == ("PullingImage", NOW - timedelta(minutes=1))
+
+
+def test_an_image_of_a_trainer_that_cannot_be_pulled():
+    said = 'failed to pull and unpack image "nvcr.io/x": unauthorized'
+    found = waiting(pods=[foreign(train={"waiting_reason": "ImagePullBackOff", "waiting_message": said})])
+    assert found.reason == "ImagePullFailed"
+    assert found.remedy == (
+        "The registry wants credentials, or the image does not exist: check the image of container train (a trainer's is "
+        "named in spec.training) and spec.pods.training.imagePullSecrets."
+    )
+
+
+def test_a_trainer_without_a_shell():
+    said = 'exec: "/bin/sh": stat /bin/sh: no such file or directory: unknown'
+    ended_so = {"exit_code": 128, "terminated_reason": "StartError", "message": said}
+    found = why_failed(FAILED, [replace(foreign(train=ended_so), phase="Failed")], step=StepName.TRAIN)
+    assert found.reason == "ContainerStartFailed"
+    assert found.message.endswith(f"container train, {said}")
+    assert found.remedy == (
+        "Check that the image of container train (a trainer's is named in spec.training) is made for the node's CPU, and has "
+        "/bin/sh, mkdir, mkfifo and tee."
+    )
+    refused = {"waiting_reason": "CreateContainerError", "waiting_message": said}
+    assert waiting(pods=[foreign(train=refused)]).remedy == found.remedy
+
+
+def test_a_trainer_that_the_kernel_killed_is_named():
+    killed = foreign(train={"exit_code": 137, "terminated_reason": "OOMKilled"})
+    found = why_failed(FAILED, [replace(killed, phase="Failed")], step=StepName.TRAIN)
+    assert found.reason == "OutOfMemory"
+    assert found.message.endswith("container train, OOMKilled")
+    assert found.remedy.startswith("Raise spec.pods.training.resources.limits.memory")
+
+
+def test_a_config_map_that_is_missing_is_named():
+    message = 'MountVolume.SetUp failed for volume "user-spec" : configmap "apples-spec" not found'
+    found = waiting(pods=[pod()], notices=[about_pod(message, "FailedMount")])
+    assert (found.reason, found.remedy) == (
+        "VolumeNotReady",
+        "Create ConfigMap apples-spec in the run's namespace; the pod goes on by itself.",
+    )
+
+
 def test_pods_of_other_jobs_do_not_count():
     assert why_failed(FAILED, [ended(1, job_uid="another")]).reason == "PodDeleted"
 
@@ -947,14 +1009,32 @@ def test_troubleshooting_tells_every_cause_in_the_words_of_the_code():
         (f"`{cause.value}`", counted(doc), f"{doc.summary}.", doc.remedy.replace("{pods}", "spec.pods.<step>"))
         for cause, doc in REASONS.items()
     ]
+    assert written_anew("causes", expected) == expected
+
+
+def test_troubleshooting_tells_every_reason_of_tao_in_the_words_of_the_code():
+    """As above."""
+    kinds = {
+        ExitCode.INVALID: "failure, not tried again",
+        ExitCode.FAILED: "failure",
+        ExitCode.UNAVAILABLE: "disruption",
+    }
+    expected = [
+        (f"`{reason.value}`", kinds[doc.exit_code], f"{doc.summary}.", doc.remedy.replace("{pods}", "spec.pods.<step>"))
+        for reason, doc in TAO_REASONS.items()
+    ]
+    assert written_anew("programs", expected) == expected
+
+
+def written_anew(section, rows):
+    """The rows of a section; written first where that is asked for."""
     if os.environ.get("ALRUN_UPDATE_GOLDEN"):
-        before, _, rest = DOCS.read_text().partition("<!-- causes -->\n")
+        start, end = f"<!-- {section} -->\n", f"<!-- end of {section} -->"
+        before, _, rest = DOCS.read_text().partition(start)
         head = "| Reason | Counts as | What it means | What to do |\n|---|---|---|---|\n"
-        rows = "".join(f"| {' | '.join(row)} |\n" for row in expected)
-        DOCS.write_text(
-            f"{before}<!-- causes -->\n{head}{rows}<!-- end of causes -->{rest.partition('<!-- end of causes -->')[2]}"
-        )
-    assert section_for("causes") == expected
+        body = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        DOCS.write_text(f"{before}{start}{head}{body}{end}{rest.partition(end)[2]}")
+    return section_for(section)
 
 
 def test_troubleshooting_tells_every_event():
