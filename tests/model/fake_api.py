@@ -84,7 +84,8 @@ class FakeApi:
         await self.pause("before", f"GET {path}")
         match = _PATH.match(path)
         assert match
-        return self.logs.get(match["name"], "")
+        container = (query or {}).get("container", "")
+        return self.logs.get(f"{match['name']}/{container}", self.logs.get(match["name"], ""))
 
     async def watch(self, path: str, *, query: Mapping[str, str]) -> AsyncIterator[Object | None]:
         since = int(query["resourceVersion"])

@@ -883,8 +883,8 @@ def test_a_trainer_without_a_shell():
     assert found.reason == "ContainerStartFailed"
     assert found.message.endswith(f"container train, {said}")
     assert found.remedy == (
-        "Check that the image of container train (a trainer's is named in spec.training) is made for the node's CPU, and has "
-        "/bin/sh, mkdir, mkfifo and tee."
+        "Check that the image of container train (a trainer's is named in spec.training) is made for the node's CPU, and "
+        "has /bin/sh, mkdir, mkfifo and tee."
     )
     refused = {"waiting_reason": "CreateContainerError", "waiting_message": said}
     assert waiting(pods=[foreign(train=refused)]).remedy == found.remedy

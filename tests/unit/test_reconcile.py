@@ -304,6 +304,66 @@ def test_progress_is_read_at_most_every_ten_seconds() -> None:
     run(scenario())
 
 
+def init_pod(job: Object, **states: str) -> Object:
+    """The pod of a foreign program: each container's name and state."""
+    told = {
+        "running": {"running": {"startedAt": "2030-01-01T00:00:00Z"}},
+        "waiting": {"waiting": {"reason": "PodInitializing"}},
+        "done": {"terminated": {"exitCode": 0, "finishedAt": "2030-01-01T00:00:00Z"}},
+        "killed": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2030-01-01T00:00:00Z"}},
+    }
+    statuses = [{"name": name.replace("_", "-"), "state": told[state]} for name, state in states.items()]
+    phase = "Failed" if "killed" in states.values() else "Running" if states["step"] == "running" else "Pending"
+    return pod(job, "p", phase, initContainerStatuses=statuses[:-1], containerStatuses=statuses[-1:])
+
+
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        ({"stage_in": "running", "watch": "waiting", "train": "waiting", "step": "waiting"}, 1),
+        ({"stage_in": "done", "watch": "running", "train": "running", "step": "waiting"}, 2),
+        ({"stage_in": "done", "watch": "running", "train": "done", "step": "running"}, 4),
+    ],
+)
+def test_progress_of_a_foreign_program_is_told_by_our_containers(states: dict[str, str], told: int) -> None:
+    async def scenario() -> None:
+        shop, job = await begun()
+        shop.api.put("pods", init_pod(job, **states))
+        for number, name in enumerate(("stage-in", "watch", "train", "step"), start=1):
+            shop.api.logs[f"p/{name}"] = f'alrun-progress {{"done": {number}, "total": 9}}\n'
+        assert (await shop.observer.observe(shop.run())).progress == Progress(done=told, total=9)
+
+    run(scenario())
+
+
+def test_the_log_of_a_foreign_program_that_was_killed_is_read_from_its_container() -> None:
+    async def scenario() -> None:
+        shop, job = await begun()
+        shop.api.put("pods", init_pod(job, stage_in="done", watch="killed", train="killed", step="waiting"))
+        shop.api.logs |= {"p/watch": "watching\n", "p/train": "Epoch 3/80\n"}
+        assert (await shop.observer.observe(shop.run())).log_tail == "Epoch 3/80\n"
+
+    run(scenario())
+
+
+def test_no_event_is_asked_for_while_a_foreign_program_works() -> None:
+    async def scenario() -> None:
+        shop, job = await begun()
+        stamp = {"creationTimestamp": "2030-01-01T00:00:00Z"}
+        conditions = [{"type": "Ready", "status": "True"}]
+        shop.api.put("nodes", {"metadata": {"name": "n1"}, "status": {"conditions": conditions}})
+        await asyncio.sleep(60)
+        for state, asked in (("running", False), ("waiting", True)):
+            seen = init_pod(job, stage_in="done", watch="running", train=state, step="waiting")
+            seen["metadata"] |= stamp
+            shop.api.put("pods", seen)
+            shop.api.calls.clear()
+            await shop.observer.observe(shop.run())
+            assert any("/events" in path for path in shop.calls("GET")) is asked
+
+    run(scenario())
+
+
 def test_events_are_asked_for_only_when_something_waits() -> None:
     async def scenario() -> None:
         shop, job = await begun()

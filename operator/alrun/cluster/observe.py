@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from alrun.api.status import Progress
+from alrun.core.diagnosis import culprit, works
 from alrun.core.observed import ContainerView, JobView, Notice, Observed, PodView, Run
+from alrun.core.pods import CONTAINER, STAGE_IN, WATCH
 
 from .api import Api
 from .errors import ApiError, Forbidden, NotFound, Rejected
@@ -41,7 +43,7 @@ class _Memory:
     progress: Progress | None = None
     notices_at: float = float("-inf")
     notices: tuple[Notice, ...] = ()
-    tail_of: str = ""
+    tail_of: tuple[str, str] = ("", "")
     tail: str = ""
 
 
@@ -151,10 +153,10 @@ class Observer:
     async def _with_node(self, pod: PodView, job: JobView) -> PodView:
         """The pod with its node's readiness, where it looks as if the node were gone: the pod should be gone and is
         not, or it was said to run and is no longer ready. Where every node is lost, Kubernetes evicts nothing, and
-        the second is all there is to see.
+        the second is all there is to see. The pod of a foreign program is never ready while that runs.
         """
         overdue = pod.deletion_deadline is not None and self._now() > pod.deletion_deadline
-        unready = pod.phase == "Running" and job.ready == 0 and not job.finished
+        unready = works(pod) and job.ready == 0 and not job.finished
         evicted = pod.phase == "Unknown" or pod.disrupted == "DeletionByTaintManager"
         if not pod.node or not (overdue or unready or evicted):
             return pod
@@ -177,7 +179,7 @@ class Observer:
             return False
         if not pods:
             return not job.suspended and self._now() - job.created_at > SETTLE
-        return any(pod.phase not in {"Running", "Succeeded"} and self._now() - pod.created_at > SETTLE for pod in pods)
+        return any(_troubled(pod) and self._now() - pod.created_at > SETTLE for pod in pods)
 
     def _recall(self, run: Run, job: JobView) -> _Memory:
         memory = self._memory.get(run.uid)
@@ -189,7 +191,7 @@ class Observer:
         memory = self._recall(run, job)
         if self._clock() - memory.notices_at < LOOK_AGAIN:
             return memory.notices
-        troubled = [pod.uid for pod in pods if pod.phase not in {"Running", "Succeeded"}][:_PODS_ASKED_FOR_EVENTS]
+        troubled = [pod.uid for pod in pods if _troubled(pod)][:_PODS_ASKED_FOR_EVENTS]
         found: list[Notice] = []
         for uid in (job.uid, *troubled):
             query = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(MAX_NOTICES)}
@@ -207,15 +209,7 @@ class Observer:
         if job.finished or job.completions > 1:
             return None
         memory = self._recall(run, job)
-        running = next(
-            (
-                (pod, c)
-                for pod in pods
-                for c in reversed(pod.containers)
-                if c.running_since and pod.deletion_deadline is None
-            ),
-            None,
-        )
+        running = next((found for pod in pods if (found := _telling(pod)) is not None), None)
         if running is None:
             return None
         if self._clock() - memory.progress_at >= LOOK_AGAIN:
@@ -225,19 +219,13 @@ class Observer:
         return memory.progress
 
     async def _log_tail(self, run: Run, job: JobView, pods: Sequence[PodView]) -> str:
-        failed = [
-            (pod, container)
-            for pod in pods
-            for container in pod.containers
-            if container.exit_code not in {None, 0} and pod.disrupted is None
-        ]
-        if not failed or job.succeeded:
+        pod, container = (None if job.succeeded else culprit([pod for pod in pods if pod.disrupted is None])) or (None, None)
+        if pod is None or container is None:
             return ""
-        pod, container = failed[-1]
         memory = self._recall(run, job)
-        if memory.tail_of != pod.uid:
+        if memory.tail_of != (pod.uid, container.name):
             memory.tail = await self._log(run.namespace, pod, container, lines=TAIL_LINES)
-            memory.tail_of = pod.uid
+            memory.tail_of = (pod.uid, container.name)
         return memory.tail
 
     async def _log(self, namespace: str, pod: PodView, container: ContainerView, *, lines: int) -> str:
@@ -253,3 +241,16 @@ class Observer:
             return ""
         except ApiError:  # kubelet not reachable: 500 or 502 from the API server
             return ""
+
+
+def _troubled(pod: PodView) -> bool:
+    return pod.phase not in {"Running", "Succeeded"} and not works(pod)
+
+
+def _telling(pod: PodView) -> tuple[PodView, ContainerView] | None:
+    """The running container that says how far the step is: the one that judges the result, watches or brings the data."""
+    if pod.deletion_deadline is not None:
+        return None
+    running = {container.name: container for container in pod.containers if container.running_since}
+    named = (running[name] for name in (CONTAINER, WATCH, STAGE_IN) if name in running)
+    return next(((pod, container) for container in (*named, *reversed(running.values()))), None)

@@ -159,6 +159,7 @@ def _container(obj: Object) -> ContainerView:
         waiting_reason=waiting.get("reason") or "",
         waiting_message=(waiting.get("message") or "")[:_LONGEST_MESSAGE],
         running_since=_time(running.get("startedAt")),
+        ended_at=_time(ended.get("finishedAt")),
         exit_code=ended.get("exitCode"),
         terminated_reason=ended.get("reason") or "",
         message=ended.get("message") or "",

@@ -61,6 +61,7 @@ class ContainerView:
     waiting_reason: str = ""
     waiting_message: str = ""
     running_since: datetime | None = None
+    ended_at: datetime | None = None
     exit_code: int | None = None
     terminated_reason: str = ""  # OOMKilled, Error, ContainerCannotRun …
     message: str = ""  # termination message

@@ -9,6 +9,6 @@ from __future__ import annotations
 
 from .failing import Diagnosis, culprit, why_failed
 from .reasons import REASONS, Cause, Kind, ReasonDoc
-from .waiting import why_waiting
+from .waiting import why_waiting, works
 
-__all__ = ["REASONS", "Cause", "Diagnosis", "Kind", "ReasonDoc", "culprit", "why_failed", "why_waiting"]
+__all__ = ["REASONS", "Cause", "Diagnosis", "Kind", "ReasonDoc", "culprit", "why_failed", "why_waiting", "works"]

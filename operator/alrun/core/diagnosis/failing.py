@@ -12,7 +12,7 @@ from alrun.api.step import ExitCode, StepFailure, StepName, read_outcome
 from ..observed import ContainerView, JobView, PodView
 from ..pods import CONTAINER, OURS, WATCH
 from ..redact import head, tail
-from .reasons import MAX_MESSAGE, MAX_REMEDY, REASONS, Cause, Kind, describe, section_of
+from .reasons import MAX_MESSAGE, MAX_REMEDY, REASONS, Cause, Kind, describe, remedy_for, section_of
 
 MAX_LOG_TAIL = 2000
 
@@ -110,7 +110,7 @@ def _pod_failed(pod: PodView, container: ContainerView | None, log_tail: str, se
         detail = " ".join(part for part in (f"pod {where}", pod.reason, pod.message) if part)
         return _diagnosis(Cause.JOB_FAILED, detail, section, log_tail)
     cause, detail = _ended_container(pod, container)
-    return _diagnosis(cause, f"pod {where}: {detail}", section, log_tail)
+    return _diagnosis(cause, f"pod {where}: {detail}", section, log_tail, remedy_for(container.name, cause))
 
 
 _REASON_WORD = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")

@@ -7,6 +7,7 @@ its own (a `StepFailure`); that is passed on as it is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,7 +15,7 @@ from types import MappingProxyType
 
 from alrun.api.step import StepName
 
-from ..pods import SECTIONS
+from ..pods import OURS, SECTIONS
 from ..redact import head
 
 MAX_MESSAGE = 1000
@@ -256,6 +257,19 @@ def describe(cause: Cause, detail: str, section: str, remedy: str | None = None)
     doc = REASONS[cause]
     message = head(f"{doc.summary}: {detail}" if detail else doc.summary, MAX_MESSAGE)
     return message, head((remedy or doc.remedy).replace("{pods}", section), MAX_REMEDY)
+
+
+_OUR_IMAGE = re.compile(r"\{pods\}\.image\b")
+
+
+def remedy_for(container: str, cause: Cause, remedy: str | None = None) -> str | None:
+    """The remedy where the trouble is with that container: `spec.pods` names the image of our own containers only."""
+    if container in OURS:
+        return remedy
+    image = f"the image of container {container} (a trainer's is named in spec.training)"
+    if cause is Cause.CONTAINER_START_FAILED:
+        return f"Check that {image} is made for the node's CPU, and has /bin/sh, mkdir, mkfifo and tee."
+    return _OUR_IMAGE.sub(image, remedy or REASONS[cause].remedy)
 
 
 def section_of(step: StepName | None) -> str:

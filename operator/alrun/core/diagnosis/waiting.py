@@ -11,7 +11,8 @@ from alrun.api.status import Waiting
 from alrun.api.step import StepName
 
 from ..observed import ContainerView, JobView, Notice, PodView
-from .reasons import Cause, describe, section_of
+from ..pods import WATCH
+from .reasons import Cause, describe, remedy_for, section_of
 
 START_GRACE = timedelta(seconds=10)
 """A Job without a pod, or a pod that nobody has touched, is just new for so long."""
@@ -41,7 +42,7 @@ def why_waiting(
     lost = [pod for pod in live if pod.node_ready is False]
     if lost and len(lost) == len(live):
         return _node_lost(lost[0], notices, now, section)
-    if any(_works(pod) for pod in live):
+    if any(works(pod) for pod in live):
         return None
     staying = [pod for pod in live if pod.deletion_deadline is None]
     found = [waiting for pod in staying if (waiting := _pod_waits(pod, notices, now, section))]
@@ -119,9 +120,14 @@ def _refusal(message: str) -> tuple[Cause, str]:
 # A pod that does not run
 
 
-def _works(pod: PodView) -> bool:
+def works(pod: PodView) -> bool:
+    """Whether something of the pod runs that does the step's work.
+
+    A foreign program is an init container: its pod is Pending for as long as it trains. What watches it runs in the
+    meantime too, also while the node waits for the program's image.
+    """
     return pod.node_ready is not False and (
-        pod.phase == "Running" or any(container.running_since for container in pod.containers)
+        pod.phase == "Running" or any(container.running_since for container in pod.containers if container.name != WATCH)
     )
 
 
@@ -131,7 +137,7 @@ def _node_lost(pod: PodView, notices: Sequence[Notice], now: datetime, section: 
 
 
 def _pod_waits(pod: PodView, notices: Sequence[Notice], now: datetime, section: str) -> Waiting | None:
-    since = pod.created_at
+    since = _idle_since(pod)
     if pod.scheduling_reason == "SchedulingGated":
         return _waiting(Cause.SCHEDULING_GATED, pod.scheduling_message or f"pod {pod.name}", section, since)
     if not pod.scheduled and pod.scheduling_reason:
@@ -145,24 +151,35 @@ def _pod_waits(pod: PodView, notices: Sequence[Notice], now: datetime, section: 
         known = _CONTAINER_WAITS.get(container.waiting_reason)
         if known is not None:
             cause, detail, remedy = known(container)
-            return _waiting(cause, detail, section, since, remedy)
-    return _being_created(pod, notices, now, section)
+            return _waiting(cause, detail, section, since, remedy_for(container.name, cause, remedy))
+    return _being_created(pod, since, notices, now, section)
 
 
-def _being_created(pod: PodView, notices: Sequence[Notice], now: datetime, section: str) -> Waiting | None:
+def _idle_since(pod: PodView) -> datetime:
+    """When the last container ended whose work another goes on with; where there is none, when the pod was made."""
+    ends = [container.ended_at for container in pod.containers if container.ended_at and container.name != WATCH]
+    return max(ends, default=pod.created_at)
+
+
+def _being_created(pod: PodView, since: datetime, notices: Sequence[Notice], now: datetime, section: str) -> Waiting | None:
     """What the node is at, by the last that it said about the pod."""
     said = _latest(notices, lambda notice: notice.about == f"Pod/{pod.name}" and notice.reason != "Scheduled")
     cause = _NODE_SAYS.get(said.reason) if said else None
     if said is not None and cause is not None and cause is not Cause.PULLING_IMAGE:
-        return _waiting(cause, said.message, section, pod.created_at)
-    if now - pod.created_at < CREATION_GRACE:
+        missing = _MISSING_CONFIG_MAP.search(said.message)
+        remedy = (
+            f"Create ConfigMap {missing['name']} in the run's namespace; the pod goes on by itself." if missing else None
+        )
+        return _waiting(cause, said.message, section, since, remedy)
+    if now - since < CREATION_GRACE:
         return None
     if said is not None and cause is not None:
-        return _waiting(cause, said.message, section, pod.created_at)
+        return _waiting(cause, said.message, section, since)
     detail = f"pod {pod.name} on node {pod.node}" + (f"; {said.reason}: {said.message}" if said else "")
-    return _waiting(Cause.CONTAINER_CREATING, detail, section, pod.created_at)
+    return _waiting(Cause.CONTAINER_CREATING, detail, section, since)
 
 
+_MISSING_CONFIG_MAP = re.compile(r'configmap "(?P<name>[^"]+)" not found', re.IGNORECASE)
 _NODE_SAYS: Mapping[str, Cause] = MappingProxyType(
     {
         "Pulling": Cause.PULLING_IMAGE,
