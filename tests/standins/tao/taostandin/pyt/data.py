@@ -47,7 +47,8 @@ def samples(network: str, sources: Iterable[Mapping[str, str]], classes: int, *,
             raise ValueError(
                 "Your annotation class ids are not contigous. If you're using the original COCO annotation, please "
                 f"set remap_mscoco_category=True.\nLargest class id: {max(ids)} & num_classes: {classes}\n"
-                "You may also use `annotations convert` from Data Services to convert your annotation into contiguous format."
+                "You may also use `annotations convert` from Data Services to convert your annotation into contiguous "
+                "format."
             )
         found += _read(network, Path(source["image_dir"]), content, classes)
     return found

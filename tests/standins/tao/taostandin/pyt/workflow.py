@@ -30,7 +30,7 @@ class OutOfMemoryError(RuntimeError):
     def __init__(self) -> None:
         super().__init__(
             "CUDA out of memory. Tried to allocate 512.00 MiB. GPU 0 has a total capacity of 79.10 GiB of which 21.19 MiB "
-            "is free. Process 31 has 79.07 GiB memory in use. Of the allocated memory 77.52 GiB is allocated by PyTorch, and "
+            "is free. Process 31 has 79.07 GiB memory in use. Of the allocated memory 77 GiB is allocated by PyTorch, and "
             "614.20 MiB is reserved by PyTorch but unallocated."
         )
 

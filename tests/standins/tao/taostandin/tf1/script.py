@@ -1,18 +1,19 @@
-"""What the scripts of all actions share: messages, what an exception becomes, models."""
+"""What the scripts of all actions share: messages, and what an exception becomes."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import sys
+import time
 import traceback
-from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 
-from .. import checkpoint, failures
+from .. import failures
 from ..dialect import Dialect, current
 from ..status import Status
-from . import arguments
+from . import arguments, spec
 
 OUT_OF_MEMORY = (
     "OOM when allocating tensor with shape[8,512,52,52] and type float on "
@@ -32,45 +33,67 @@ class ResourceExhaustedError(RuntimeError):
     __module__ = "tensorflow.python.framework.errors_impl"
 
 
-def run(
-    action: str,
-    work: Callable[[argparse.Namespace, Dialect, Status], None],
-    *,
-    started: str | None,
-    finished: str,
-    interrupted: str,
-    status_name: str = "status.json",
-) -> int:
-    """Run an action's script.
+@dataclass(frozen=True)
+class Script:
+    """An action: the module that does it, and what status.json says at its start and end."""
 
-    Args:
-        action: its name.
-        work: does it.
-        started: first line of status.json.
-        finished: last line.
-        interrupted: last line where someone pressed Ctrl-C.
-        status_name: of status.json.
+    module: str
+    started: str | None
+    finished: str
+    interrupted: str
+    spec: str | None = None
+    """Argument that names the experiment spec."""
 
-    Returns:
-        0, or 1 after an exception, whose traceback is on stderr.
-    """
+
+SCRIPTS = {
+    "train": Script(
+        "training",
+        "Starting Yolo_V4 Training job",
+        "YOLO_V4 training finished successfully.",
+        "Training was interrupted",
+        "experiment_spec_file",
+    ),
+    "evaluate": Script(
+        "evaluation",
+        "Starting YOLOv4(-Tiny) evaluation.",
+        "Evaluation finished successfully.",
+        "Evaluation was interrupted",
+        "experiment_spec",
+    ),
+    "inference": Script(
+        "inference",
+        "Starting YOLOv4(-Tiny) inference.",
+        "Inference finished successfully.",
+        "Inference was interrupted",
+        "experiment_spec",
+    ),
+    "prune": Script("pruning", None, "Pruning finished successfully.", "Pruning was interrupted", "experiment_spec_path"),
+    "export": Script("exporting", None, "Export finished successfully.", "Export was interrupted", "experiment_spec"),
+    "kmeans": Script("clustering", "Starting k-means.", "K-means finished successfully.", "KMEANS was interrupted"),
+    "dataset_convert": Script(
+        "converting",
+        "Starting Object Detection Dataset Convert.",
+        "Dataset convert finished successfully.",
+        "Dataset convert was interrupted",
+    ),
+}
+
+
+def main(action: str) -> int:
+    """Run an action's script: 0, or 1 after an exception, whose traceback is on stderr."""
     logging.basicConfig(format="%(asctime)s [TAO Toolkit] [%(levelname)s] %(name)s %(lineno)d: %(message)s", level="INFO")
-    dialect = current()
+    script, dialect = SCRIPTS[action], current()
     args = arguments.of_action(action, dialect, f"{action}.py").parse_args()
     print("Using TensorFlow backend.", file=sys.stderr)
-    folder = getattr(args, "results_dir", None) if action in dialect.status else None
-    status = Status(folder, action, name=status_name)
-    if started:
-        status.write("STARTED", started)
+    status = _status(action, getattr(args, "results_dir", None) if action in dialect.status else None)
+    if script.started:
+        status.write("STARTED", script.started)
     try:
-        try:
-            work(args, dialect, status)
-        except failures.GpuOutOfMemory as error:
-            raise ResourceExhaustedError(OUT_OF_MEMORY) from error
-        status.write("SUCCESS", finished, last=True)
+        _work(script, args, dialect, status)
+        status.write("SUCCESS", script.finished, last=True)
     except (KeyboardInterrupt, SystemExit):
-        status.write("FAILURE", interrupted)
-        logger.info("%s.", interrupted)
+        status.write("FAILURE", script.interrupted)
+        logger.info("%s.", script.interrupted)
     except ResourceExhaustedError as error:
         status.write("FAILURE", str(error))
         logger.error(ADVICE)
@@ -82,35 +105,22 @@ def run(
     return 0
 
 
-def load(
-    path: str, key: str, action: str, classes: list[str] | None = None, backbone: str | None = None
-) -> checkpoint.Checkpoint:
-    """A yolo_v4 model that fits the spec.
-
-    Raises:
-        OSError, WrongKey: see `checkpoint.read`.
-        ValueError: it is another network's, or was made for other classes.
-    """
-    if Path(path).suffix not in {".tlt", ".hdf5"}:
-        raise ValueError(f"{path}: TensorRT engines need a GPU, which this stand-in has none of")
-    found = checkpoint.read(path, key, action)
-    if found.header.network != "yolo_v4" or found.header.only_backbone:
-        raise ValueError(f"{path} is no YOLOv4 model")
-    if classes is not None and len(found.model.classes) != len(classes):
-        raise ValueError(
-            f"Number of classes of the model ({len(found.model.classes)}) and of target_class_mapping ({len(classes)}) "
-            "differ"
-        )
-    if backbone is not None and found.header.backbone != backbone and not found.header.pruned:
-        raise ValueError(f"The model's backbone is {found.header.backbone}, and that of the spec is {backbone}")
-    return found
+def _status(action: str, folder: str | None) -> Status:
+    """status.json; two actions give it another name in the folder that NVIDIA's own service uses."""
+    if folder == "/workspace/logs" and action in {"prune", "export"}:
+        return Status(folder, action, name=f"status_{action}_{int(time.time())}.json")
+    return Status(folder, action)
 
 
-def save(path: Path, made: checkpoint.Checkpoint, key: str, *actions: str) -> None:
-    """Write a model; encrypted where the name says so."""
-    failures.write(path, made.to_bytes(key if path.suffix == ".tlt" else None), *actions)
-
-
-def megabytes(path: Path) -> float:
-    """Size of a file."""
-    return path.stat().st_size / 2**20 if path.exists() else 0.0
+def _work(script: Script, args: argparse.Namespace, dialect: Dialect, status: Status) -> None:
+    given = None
+    if script.spec:
+        path = getattr(args, script.spec)
+        assert path, "Experiment spec file is required for YOLOv4."
+        given = spec.load(path)
+    # only here: a spec that is refused needs none of what learning does
+    module = importlib.import_module(f".{script.module}", __package__)
+    try:
+        module.work(args, dialect, status, given)
+    except failures.GpuOutOfMemory as error:
+        raise ResourceExhaustedError(OUT_OF_MEMORY) from error

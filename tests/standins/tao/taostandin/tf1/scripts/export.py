@@ -1,61 +1,8 @@
-"""The script that `yolo_v4 export` runs."""
+"""What `yolo_v4 export` runs."""
 
-from __future__ import annotations
-
-import argparse
-import json
 import sys
-import time
-from pathlib import Path
 
-from taostandin import failures
-from taostandin.dialect import Dialect
-from taostandin.export import onnx
-from taostandin.status import Status
-from taostandin.tf1 import script, spec
-
-
-def work(args: argparse.Namespace, dialect: Dialect, status: Status) -> None:
-    assert args.experiment_spec, "Experiment spec file is required for YOLOv4 export."
-    given = spec.load(args.experiment_spec)
-    assert Path(args.model).is_file(), f"The model {args.model} does not exist."
-    output = target(args, dialect)
-    assert not output.exists(), f"Default output file {output} already exists."
-    status.write("RUNNING", "Building exporter object.")
-    found = script.load(args.model, args.key, "export", spec.classes(given), spec.backbone(given.yolov4_config))
-    if args.cal_json_file and not found.header.quantised:
-        raise ValueError(f"{args.model} was not trained with enable_qat: there is no tensor scale to write")
-    failures.before_work(1, "export")
-    status.write("RUNNING", "Exporting the model.")
-    failures.write(output, onnx(found.model), "export")
-    if args.cal_json_file:
-        scales = {f"{layer}/kernel": 1.0 for layer in found.model.weights}
-        failures.write(Path(args.cal_json_file), json.dumps({"tensor_scales": scales}).encode(), "export")
-    if args.data_type == "int8" and not found.header.quantised and dialect.name != "tao5":
-        failures.write(Path(args.cal_cache_file), b"TRT-8205-EntropyCalibration2\n", "export")
-    if args.gen_ds_config:
-        (output.parent / "nvinfer_config.txt").write_text("net-scale-factor=1.0\nnetwork-type=0\n")
-        (output.parent / "labels.txt").write_text("\n".join(spec.classes(given)))
-
-
-def target(args: argparse.Namespace, dialect: Dialect) -> Path:
-    """The file to write."""
-    if args.output_file is None:
-        return Path(args.model).with_suffix(".onnx" if dialect.name == "tao5" else ".etlt")
-    if dialect.name == "tao5" and "onnx" not in args.output_file:
-        return Path(f"{args.output_file}.onnx")
-    return Path(args.output_file)
-
+from taostandin.tf1.script import main
 
 if __name__ == "__main__":
-    in_service = "/workspace/logs" in sys.argv
-    sys.exit(
-        script.run(
-            "export",
-            work,
-            started=None,
-            finished="Export finished successfully.",
-            interrupted="Export was interrupted",
-            status_name=f"status_export_{int(time.time())}.json" if in_service else "status.json",
-        )
-    )
+    sys.exit(main("export"))
