@@ -56,6 +56,74 @@ def test_json_has_every_problem(labels: Path, capsys: pytest.CaptureFixture[str]
     assert [problem["kind"] for problem in done["problems"]] == ["BoxWithoutArea"]
 
 
+def test_a_least_score_is_a_share(labels: Path, capsys) -> None:
+    assert main(["convert", "labels", "out", "--from", "kitti", "--to", "coco", "--min-score", "70"]) == Exit.USAGE
+    assert "Invalid value for '--min-score'" in capsys.readouterr().err
+    assert not (labels.parent / "out").exists()
+
+
+PREDICTIONS = (
+    "apple 0 0 0 4 5 12 15 0 0 0 0 0 0 0 0.9\n"
+    "leaf 0 0 0 0 0 20 10 0 0 0 0 0 0 0 0.5\n"
+    "leaf 0 0 0 0 0 9 10 0 0 0 0 0 0 0 0.49\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "file", "text"),
+    [
+        (
+            "kitti",
+            "a.txt",
+            "apple 0.0 0 0.0 4.0 5.0 12.0 15.0 0.0 0.0 0.0 0.0 0.0 0.0 0.0\n"
+            "leaf 0.0 0 0.0 0.0 0.0 20.0 10.0 0.0 0.0 0.0 0.0 0.0 0.0 0.0\n",
+        ),
+        ("yolo", "a.txt", "0 0.2 0.5 0.2 0.5\n1 0.25 0.25 0.5 0.5\n"),
+    ],
+)
+def test_predictions_become_labels(labels: Path, target: str, file: str, text: str, capsys) -> None:
+    (labels / "a.txt").write_text(PREDICTIONS)
+    (labels / "b.txt").write_text("leaf 0 0 0 0 0 20 10 0 0 0 0 0 0 0 0.1\n")
+    assert main(["convert", "labels", "out", "--from", "kitti", "--to", target, "--min-score", "0.5"]) == Exit.OK
+    assert capsys.readouterr().out.splitlines() == [
+        "out: 2 images, 2 boxes",
+        "  apple  1 boxes",
+        "  leaf   1 boxes",
+        "ScoreTooLow: 1 (box dropped)",
+        "  2 boxes with a score below 0.5; it leaves 1 images without a box",
+    ]
+    assert (labels.parent / "out" / file).read_text() == text
+    assert (labels.parent / "out" / "b.txt").read_text() == ""
+
+
+@pytest.mark.parametrize("target", ["coco", "voc"])
+def test_labels_of_predictions_have_no_score(labels: Path, target: str, capsys) -> None:
+    (labels / "a.txt").write_text(PREDICTIONS)
+    assert main(["convert", "labels", "out", "--from", "kitti", "--to", target, "--min-score", "0.5"]) == Exit.OK
+    out = capsys.readouterr().out
+    assert "AttributeLost" not in out
+    assert out.startswith("out: 2 images, 3 boxes\n")  # b's label has no score: it is a label already
+    written = "".join(path.read_text() for path in (labels.parent / "out").iterdir())
+    assert "score" not in written
+
+
+def test_predictions_stay_predictions_without_a_least_score(labels: Path) -> None:
+    (labels / "a.txt").write_text(PREDICTIONS)
+    assert main(["convert", "labels", "out", "--from", "kitti", "--to", "kitti"]) == Exit.OK
+    assert [line.split()[-1] for line in (labels.parent / "out" / "a.txt").read_text().splitlines()] == [
+        "0.9",
+        "0.5",
+        "0.49",
+    ]
+
+
+def test_predictions_for_lightly_keep_their_scores(labels: Path) -> None:
+    (labels / "a.txt").write_text(PREDICTIONS)
+    assert main(["convert", "labels", "out", "--from", "kitti", "--to", "lightly", "--min-score", "0.5"]) == Exit.OK
+    found = json.loads((labels.parent / "out" / "a.json").read_text())["predictions"]
+    assert [one["score"] for one in found] == [0.9, 0.5]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -51,6 +51,16 @@ def convert(
     images: Annotated[
         Path | None, typer.Option("--images", metavar="PATH", help="Folder of the images, where it is not beside SRC.")
     ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            "--min-score",
+            metavar="SCORE",
+            min=0,
+            max=1,
+            help="Make labels of predictions: drop boxes with a lower score, and the scores of the others.",
+        ),
+    ] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Convert folders of labels between formats. Says what it dropped, and why."""
@@ -66,7 +76,7 @@ def convert(
     if source.resolve() == target.resolve():
         raise CliError(f"{target} is the source as well; name another folder to write to")
     try:
-        done = convert_folder(source, target, source_format, target_format, split_names(classes), images)
+        done = convert_folder(source, target, source_format, target_format, split_names(classes), images, min_score)
     except DatasetError as error:
         raise CliError(f"{error.message}; {error.remedy}", Exit.NEGATIVE) from error
     except StoreError as error:

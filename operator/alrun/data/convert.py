@@ -65,6 +65,7 @@ def convert_folder(
     target_format: Format,
     classes: Sequence[str] | None = None,
     images: Path | None = None,
+    min_score: float | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Conversion:
     """Convert the labels of a folder. Labels are matched with images as `prepare` does.
@@ -76,6 +77,8 @@ def convert_folder(
         target_format: format to write.
         classes: classes to keep, in the order of their numbers. None keeps all that have a box, by name.
         images: folder of the images. Left out: the folder of the labels, and then `NEIGHBOURS`, are searched.
+        min_score: make labels of predictions: boxes with a lower score are dropped, and the others lose theirs, except in
+            Lightly's format, which is one of predictions. Boxes without a score are labels already. None: nothing of it.
         progress: called with labels read and labels in all.
 
     Raises:
@@ -101,6 +104,8 @@ def convert_folder(
             f"none of the {len(every)} images has a label in {source} that can be read",
             "labels carry the names of their images; name the folder of the images where they are elsewhere",
         )
+    if min_score is not None:
+        found = _trusted(found, min_score, target_format, problems)
     counts = Counter(box.class_name for _, boxes in found for box in boxes)
     names = list(classes) if classes is not None else sorted(counts)
     for name in sorted(set(counts) - set(names)):
@@ -185,6 +190,20 @@ def _sized(
         else:
             sized.append(Sized(image, *size))
     return sized, every
+
+
+def _trusted(
+    found: list[tuple[Sized, list[Box]]], least: float, target: Format, problems: list[Problem]
+) -> list[tuple[Sized, list[Box]]]:
+    kept = [(image, [box for box in boxes if box.score is None or box.score >= least]) for image, boxes in found]
+    dropped = sum(len(before) - len(after) for (_, before), (_, after) in zip(found, kept, strict=True))
+    if dropped:
+        emptied = sum(bool(before) and not after for (_, before), (_, after) in zip(found, kept, strict=True))
+        detail = f"{dropped} boxes with a score below {least:g}; it leaves {emptied} images without a box"
+        problems.append(Problem("", Kind.SCORE_TOO_LOW, detail, DROPPED))
+    if target is Format.LIGHTLY:
+        return kept
+    return [(image, [replace(box, score=None) for box in boxes]) for image, boxes in kept]
 
 
 def _losses(found: Sequence[tuple[Sized, list[Box]]], target: Format) -> list[Problem]:

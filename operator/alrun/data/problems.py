@@ -36,6 +36,7 @@ class Kind(StrEnum):
     NOT_FINITE = "BoxNotFinite"
     ATTRIBUTE_LOST = "AttributeLost"
     SCORE_ASSUMED = "ScoreAssumed"
+    SCORE_TOO_LOW = "ScoreTooLow"
     IGNORED_REGION = "IgnoredRegion"
     UNKNOWN_CLASS = "UnknownClass"
     UNUSED_MAPPING = "UnusedClassMapping"
