@@ -5,9 +5,6 @@ The sealed test set is not looked at: a threshold chosen by it would make its fi
 
 from __future__ import annotations
 
-import json
-
-from alrun.api import paths
 from alrun.api.status import PruneRow
 from alrun.api.step import PruneParams, StepName, StepResult
 from alrun.core.tradeoff import choose
@@ -19,6 +16,7 @@ from .context import Context
 from .labelled import groups_of, labelled, validation_images
 from .models import model_path, read_model
 from .scoring import DIGITS
+from .tradeoff import pruned
 from .train import examples
 
 
@@ -50,7 +48,13 @@ def run(context: Context) -> StepResult:
         for threshold, model in models.items()
     ]
     chosen = choose(rows, params.prune.max_metric_loss)
-    return _kept(context, rows, chosen, None if chosen is None else models[chosen.threshold], bool(held_back))
+    path, data = model_path(cycle, StepName.PRUNE), b""
+    if chosen is None:
+        context.workspace.delete([path])  # of an attempt with other settings
+    else:
+        data = models[chosen.threshold].to_bytes()
+        context.workspace.write(path, data)
+    return pruned(context, rows, chosen, None if chosen is None else path, data, held_back=bool(held_back))
 
 
 def _pruned(whole: Model, threshold: float, params: PruneParams) -> Model:
@@ -61,45 +65,4 @@ def _pruned(whole: Model, threshold: float, params: PruneParams) -> Model:
         granularity=wanted.granularity,
         min_filters=wanted.min_filters,
         equalization=wanted.equalization,
-    )
-
-
-def _kept(
-    context: Context, rows: list[PruneRow], chosen: PruneRow | None, model: Model | None, held_back: bool
-) -> StepResult:
-    cycle, path = context.input.cycle, model_path(context.input.cycle, StepName.PRUNE)
-    table = json.dumps([row.to_json() for row in rows], indent=1).encode()
-    context.workspace.write(paths.tradeoff(cycle), table)
-    if model is None:
-        context.workspace.delete([path])  # of an attempt with other settings
-        data = b""
-    else:
-        data = model.to_bytes()
-        context.workspace.write(path, data)
-    return StepResult(
-        step=StepName.PRUNE,
-        cycle=cycle,
-        input=context.input.digest(),
-        digest=context.digest_of(table, data),
-        message=_message(context, rows, chosen, held_back),
-        model=None if model is None else f"{context.workspace.uri.rstrip('/')}/{path}",
-        tradeoff=rows,
-        chosen=None if chosen is None else chosen.threshold,
-    )
-
-
-def _message(context: Context, rows: list[PruneRow], chosen: PruneRow | None, held_back: bool) -> str:
-    assert isinstance(context.params, PruneParams)
-    whole = rows[0]
-    by = "" if held_back else "; judged on the training images, as too few, or groups, are there to hold any back"
-    if chosen is None:
-        allowed = context.params.prune.max_metric_loss
-        best = max(rows[1:], key=lambda row: row.metric)
-        return (
-            f"no pruned model is kept: the best has mAP50 {best.metric:.3f}, the unpruned one {whole.metric:.3f}, and "
-            f"{allowed:g} may be lost{by}"
-        )
-    return (
-        f"threshold {chosen.threshold:g} keeps {chosen.ratio:.1%} of the parameters, with mAP50 {chosen.metric:.3f}; the "
-        f"unpruned model has {whole.metric:.3f}{by}"
     )
