@@ -83,8 +83,8 @@ REASONS: Mapping[Reason, ReasonDoc] = MappingProxyType(
         ),
         Reason.NO_GPU: ReasonDoc(
             "TAO found no GPU that it can use",
-            "Check that the pod asks for a GPU ({pods}.gpus and .gpuResource), that `nvidia-smi` works on its node, and that "
-            "{pods}.runtimeClassName is the class that gives containers the driver.",
+            "Check that the pod asks for a GPU ({pods}.gpus and .gpuResource), that `nvidia-smi` works on its node, and "
+            "that {pods}.runtimeClassName is the class that gives containers the driver.",
             ExitCode.FAILED,
         ),
         Reason.DISK_FULL: ReasonDoc(
@@ -112,7 +112,8 @@ REASONS: Mapping[Reason, ReasonDoc] = MappingProxyType(
         ),
         Reason.STATUS_MISSING: ReasonDoc(
             "TAO ended and never said that it had finished",
-            "See the log of the stage in the workspace, and check that spec.training.tao.version is what the image really has.",
+            "See the log of the stage in the workspace, and check that spec.training.tao.version is what the image really "
+            "has.",
             ExitCode.FAILED,
         ),
         Reason.ENGINE_FAILED: ReasonDoc("TAO failed", "See the log of the stage in the workspace.", ExitCode.FAILED),
@@ -151,7 +152,7 @@ _SYMPTOMS: Mapping[Symptom, tuple[Reason, str | None]] = MappingProxyType(
         ),
         Symptom.USER: (
             Reason.ENGINE_FAILED,
-            "The image needs a user that it knows: set USER and LOGNAME in {pods}.env.",
+            "The image needs a user that it knows: set USER and LOGNAME by {pods}.patch.",
         ),
     }
 )
