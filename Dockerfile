@@ -27,6 +27,7 @@ RUN python3 -m venv --without-pip /opt/alrun && uv pip sync --quiet --python /op
 FROM tools AS code
 COPY pyproject.toml README.md LICENSE ./
 COPY operator/alrun operator/alrun
+COPY specs specs
 RUN uv pip install --quiet --python /opt/uv/bin/python3 --no-build-isolation --no-deps --target /opt/alrun-code . && rm -r /opt/alrun-code/bin
 
 # LOGNAME: kopf asks who it runs as, and no base image knows the user by number.
