@@ -130,6 +130,7 @@ WRONG: tuple[Wrong, ...] = (
         "did you mean spec.training.embedded.batchSize?",
         "unknown field",
     ),
+    Wrong("field of a pod", {"spec.gpus": 1}, "spec.gpus", "did you mean spec.pods.<name>.gpus?", "unknown field"),
     Wrong("unknown metadata", {"metadata.owner": "me"}, "metadata.owner", "is no field", "unknown field"),
     # -- types
     Wrong(

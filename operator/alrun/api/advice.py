@@ -12,7 +12,7 @@ from re import _parser as parser  # type: ignore[attr-defined]  # the only way t
 from typing import Any
 
 from .rules import Rule
-from .spec import Batch, Dataset, Loop, Pods, PodSettings, RunSpec, TaoNetwork, TaoTraining, TrainingEngine
+from .spec import Batch, Dataset, Loop, Pods, PodSettings, RunSpec, StartFrom, TaoNetwork, TaoTraining, TrainingEngine
 
 NVIDIA_GPU = "nvidia.com/gpu"
 
@@ -81,6 +81,7 @@ def doubts(spec: RunSpec) -> Iterator[Doubt]:
         tao = spec.training.tao or TaoTraining()
         yield from _without_gpu(spec.pods)
         yield from _version(tao)
+        yield from _start(spec.training.start_from, tao)
         yield from _small_data(spec, tao)
 
 
@@ -206,6 +207,18 @@ def _version(tao: TaoTraining) -> Iterator[Doubt]:
         message = f"is {tao.version}, and yolo_v4 was last released with 5.0.0, whose image runs in any later version"
         fix = "write version: '5.0' to say what runs, or network: rtdetr, which is its successor"
         yield Doubt(("spec", "training", "tao", "version"), message, fix)
+
+
+def _start(start: StartFrom, tao: TaoTraining) -> Iterator[Doubt]:
+    """Weights that nothing starts from, and anchors that change under a training."""
+    if start is StartFrom.SCRATCH and tao.pretrained is not None:
+        message = "is fetched and not used: startFrom is Scratch, its default"
+        fix = "write startFrom: Pretrained, or PreviousModel to use it in the first cycle only; or delete it"
+        yield Doubt(("spec", "training", "tao", "pretrained"), message, fix)
+    if start is StartFrom.RESUME and tao.anchors is not None and tao.anchors.every_cycle:
+        message = "changes the anchors in the middle of a training that startFrom: Resume goes on with"
+        fix = "delete it to keep the anchors of the first cycle, or write startFrom: PreviousModel"
+        yield Doubt(("spec", "training", "tao", "anchors", "everyCycle"), message, fix)
 
 
 def _small_data(spec: RunSpec, tao: TaoTraining) -> Iterator[Doubt]:
