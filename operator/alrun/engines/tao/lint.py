@@ -1,0 +1,54 @@
+"""What a version of TAO would refuse in an experiment spec, and what it would pass over in silence."""
+
+from __future__ import annotations
+
+from alrun.api.spec import TaoNetwork
+
+from . import yaml_text, yolo_text
+from .actions import Action
+from .finding import Counts, Finding, Severity
+
+LARGEST = 1_000_000
+"""Characters of a spec; real ones have some thousand."""
+
+__all__ = ["Counts", "Finding", "Severity", "lint"]
+
+
+def lint(
+    text: str,
+    network: TaoNetwork,
+    version: str,
+    action: Action | None = None,
+    train_images: int | None = None,
+    val_images: int | None = None,
+    gpus: int = 1,
+    images: int | None = None,
+    classes: int | None = None,
+) -> list[Finding]:
+    """What is wrong with a spec; any text is taken.
+
+    Args:
+        text: of the spec.
+        network: whose program is to read it.
+        version: of TAO, like 5.0; it must have the network: see `dialects.dialect_for`.
+        action: what the program is to do; None: whatever the spec is for.
+        train_images: images that are trained on; None: not known.
+        val_images: images that are validated on while training, likewise.
+        gpus: GPUs that share a step.
+        images: images that are evaluated or inferred, likewise.
+        classes: how many classes there are, likewise.
+
+    Returns:
+        Findings by line.
+    """
+    if len(text) > LARGEST:
+        found = [
+            Finding(0, Severity.ERROR, "", f"the text has {len(text):,} characters, which is no spec", "name another file")
+        ]
+    else:
+        counts = Counts(train_images, val_images, images, classes, gpus)
+        if network is TaoNetwork.YOLO_V4:
+            found = yolo_text.lint(text, action, counts)
+        else:
+            found = yaml_text.lint(text, network, version, action, counts)
+    return sorted(set(found), key=lambda finding: (finding.line, finding.severity, finding.field, finding.message))
