@@ -47,6 +47,7 @@ class Custom:
         params = request.input.params
         env = {"ALRUN_SEED": str(request.input.seed)}
         if isinstance(params, TrainParams):
+            env["ALRUN_DATA"] = foreign.DATA
             before = _model(run, request.input.cycle - 1) if params.start_from is StartFrom.PREVIOUS_MODEL else None
             if before is not None:
                 env["ALRUN_START"] = foreign.start(foreign.suffix(before))
@@ -85,7 +86,6 @@ def _stage(custom: CustomTraining, action: str, env: Mapping[str, str]) -> Stage
         image=custom.image,
         env={
             "ALRUN_ACTION": action,
-            "ALRUN_DATA": foreign.DATA,
             "ALRUN_OUT": foreign.out(action),
             "ALRUN_CLASSES": foreign.CLASS_MAP,
             "ALRUN_SETTINGS": f"{foreign.SPECS}/{SETTINGS}",

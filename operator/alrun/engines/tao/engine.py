@@ -70,7 +70,7 @@ def _workload(run: Run, given: StepInput) -> Workload:
             "TAO does nothing without a GPU, not even export",
             "Ask for one, or leave it out.",
         )
-    stages = stages_of(given, gpus, _counts(run, given.cycle))
+    stages = stages_of(given, _counts(run, given.cycle))
     _check_batch(run, given, gpus)
     # With a spec of the user's the template is none of its training's, but shows that all the rest is in order.
     return Workload(

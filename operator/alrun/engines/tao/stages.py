@@ -47,12 +47,11 @@ class Counts:
     val: int | None = None
 
 
-def stages_of(given: StepInput, gpus: int = 1, counts: Counts | None = None) -> tuple[TaoStage, ...]:
+def stages_of(given: StepInput, counts: Counts | None = None) -> tuple[TaoStage, ...]:
     """The stages of the step, in order; none for `fetch`.
 
     Args:
         given: input of a step that TAO does.
-        gpus: GPUs of the pod.
         counts: images of a training.
 
     Raises:
@@ -61,7 +60,7 @@ def stages_of(given: StepInput, gpus: int = 1, counts: Counts | None = None) -> 
     step = StepName(given.params.step)
     if given.tao is None or step not in _STAGES:
         raise EngineError("spec.training.engine", f"engine TAO has no step {step.value}", "Choose engine Embedded.")
-    return _STAGES[step](_Maker(given, given.tao, dialect_of(given.tao.training), gpus, counts or Counts()))
+    return _STAGES[step](_Maker(given, given.tao, dialect_of(given.tao.training), counts or Counts()))
 
 
 def start_suffix(tao: TaoTraining, dialect: Dialect) -> str:
@@ -76,7 +75,6 @@ class _Maker:
     given: StepInput
     work: TaoWork
     dialect: Dialect
-    gpus: int
     counts: Counts
 
     @property
@@ -99,7 +97,7 @@ class _Maker:
         pruning_threshold: float = 0.0,
     ) -> TaoStage:
         training, trains = self.work.training, action in (Action.TRAIN, Action.RETRAIN)
-        gpus = self.gpus if trains else 1
+        gpus = self.work.gpus if trains else 1
         results = foreign.out(name)
         experiment = Experiment(
             training=training,
