@@ -212,6 +212,13 @@ def test_explain_stands_without_the_right_to_read_events(cluster: Cluster, capsy
     assert json.loads(capsys.readouterr().out)["events"] == []
 
 
+def test_explain_tells_what_the_run_changed_by_itself(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    training = {"phase": "Training", "observedGeneration": 1, "step": {"name": "train", "cycle": 1}, "batchSize": 2}
+    cluster.runs = {"apples": manifest(status=training)}
+    assert alrun("explain", "apples") == Exit.OK
+    assert capsys.readouterr().out.splitlines()[-1] == "Batch size: 2, lowered because GPU memory had run out"
+
+
 def test_retry_asks_anew_each_time(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     cluster.runs = {"apples": manifest(status=FAILED)}
     assert alrun("retry", "apples") == Exit.OK
