@@ -37,7 +37,7 @@ class Image:
 def tag() -> str:
     """Name of the state of everything that goes into the project's own images: same files, same tag."""
     files = (ROOT / name for name in ("Dockerfile", "pyproject.toml", "uv.lock", "README.md"))
-    return digest([*files, *files_below(ROOT / "operator" / "alrun")])
+    return digest([*files, *files_below(ROOT / "operator" / "alrun"), *files_below(ROOT / "specs")])
 
 
 def digest(files: Iterable[Path], *words: str) -> str:
