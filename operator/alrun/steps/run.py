@@ -3,6 +3,9 @@
 A step that ended is not done again: its `result.json` holds the digest of its input, and a second attempt with the
 same input only reports it. A stale result is removed before the step touches anything, so that whoever finds a
 result also finds what it speaks of.
+
+A step that a foreign program does is done in parts, each in a container of its own: see `alrun.steps.staging`. They
+are framed as a whole step is; only the last of them has a result.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TextIO
@@ -23,7 +28,7 @@ from typing import TextIO
 from pydantic import ValidationError
 
 from alrun.api import paths
-from alrun.api.meta import INPUT_PATH, SCRATCH_PATH
+from alrun.api.meta import INPUT_PATH, SCRATCH_PATH, WORK_PATH
 from alrun.api.step import (
     INDEXED_STEPS,
     MAX_TERMINATION_MESSAGE,
@@ -53,18 +58,32 @@ TERMINATED = 128 + signal.SIGTERM
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
+class Part(StrEnum):
+    """Our part of a step that a foreign program does."""
+
+    IN = "in"
+    WATCH = "watch"
+    OUT = "out"
+
+
 def main(
     step: str,
     input_path: str | Path = INPUT_PATH,
     environ: Mapping[str, str] | None = None,
     termination_path: str | Path = "/dev/termination-log",
     scratch_path: str | Path = SCRATCH_PATH,
+    *,
+    part: Part | None = None,
+    work_path: str | Path = WORK_PATH,
 ) -> int:
-    """Run a step; the process's exit code, see `ExitCode`."""
+    """Run a step, or a part of it; the process's exit code, see `ExitCode`."""
     environ = os.environ if environ is None else environ
+    frame = _Frame(step, Path(input_path), environ, Path(scratch_path), Path(work_path))
+    if part is Part.WATCH:
+        return _watch_stages(frame)
     with _ending_on_sigterm():
         try:
-            result = _run(step, Path(input_path), environ, Path(scratch_path))
+            outcome = _stage_in(frame) if part is Part.IN else _run(frame, part)
         except Exception as error:
             failure, code = explain(error)
             failure = StepFailure.model_validate(
@@ -75,32 +94,102 @@ def main(
             print(f"{failure.reason}: {failure.message}; {failure.remedy}".rstrip("; "), file=sys.stderr, flush=True)
             _leave(Path(termination_path), fitted(failure))
             return code
-        print(result.message or f"{step} is done", flush=True)
-        _leave(Path(termination_path), fitted(result))
+        if isinstance(outcome, StepResult):
+            print(outcome.message or f"{step} is done", flush=True)
+            _leave(Path(termination_path), fitted(outcome))
+        else:
+            print(outcome, flush=True)
         return ExitCode.DONE
 
 
-def _run(step: str, input_path: Path, environ: Mapping[str, str], scratch_path: Path) -> StepResult:
-    given = _read_input(step, input_path)
-    shard = _shard(given, environ)
-    dataset = open_store(given.dataset.store, environ)
-    run_root = paths.run_root(given.run.namespace, given.run.name)
-    workspace = open_store(given.workspace, environ).at(run_root)
-    place = paths.result(given.cycle, given.params.step, shard)
-    earlier = _earlier_result(workspace, place)
-    if earlier is not None and earlier.input == given.digest():
+@dataclass(frozen=True)
+class _Frame:
+    """What a process is told by its surroundings."""
+
+    step: str
+    input_path: Path
+    environ: Mapping[str, str]
+    scratch_path: Path
+    work_path: Path
+
+    @contextmanager
+    def context(self) -> Iterator[Context]:
+        """What the step may touch, with a scratch folder that goes with it.
+
+        Raises:
+            StepError: the input cannot be read, or the shard is unknown.
+            StoreError: a store that does not exist, or whose keys are missing.
+        """
+        given = _read_input(self.step, self.input_path)
+        shard = _shard(given, self.environ)
+        dataset = open_store(given.dataset.store, self.environ)
+        run_root = paths.run_root(given.run.namespace, given.run.name)
+        workspace = open_store(given.workspace, self.environ).at(run_root)
+        with TemporaryDirectory(prefix="alrun-", dir=self.scratch_path) as scratch:
+            yield Context(given, dataset, dataset.at(given.dataset.images), workspace, shard, Path(scratch))
+
+
+def _place(context: Context) -> str:
+    return paths.result(context.input.cycle, context.params.step, context.shard)
+
+
+def _done_before(context: Context) -> StepResult | None:
+    """The result of an earlier attempt at the same input; any other is removed."""
+    place = _place(context)
+    earlier = _earlier_result(context.workspace, place)
+    if earlier is not None and earlier.input == context.input.digest():
         print(f"{place} is there already, made from the same input", flush=True)
         return earlier
-    workspace.delete([place])
-    module = importlib.import_module(f"alrun.steps.{given.params.step}")
-    with TemporaryDirectory(prefix="alrun-", dir=scratch_path) as scratch:
-        images = dataset.at(given.dataset.images)
-        context = Context(given, dataset, images, workspace, shard, Path(scratch))
-        result: StepResult = module.run(context)
+    context.workspace.delete([place])
+    return None
+
+
+def _run(frame: _Frame, part: Part | None) -> StepResult:
+    with frame.context() as context:
+        earlier = _done_before(context)
+        if earlier is not None:
+            return earlier
+        if part is Part.OUT:
+            from .staging.outputs import stage_out  # noqa: PLC0415 - each step is spared the others' libraries
+            from .staging.work import Work  # noqa: PLC0415
+
+            result = stage_out(context, Work(frame.work_path))
+        else:
+            result = importlib.import_module(f"alrun.steps.{context.params.step}").run(context)
         # the result says as much in the workspace as in the termination message
         text = fitted(result)
-        workspace.write(place, text.encode())
+        context.workspace.write(_place(context), text.encode())
     return StepResult.model_validate_json(text)
+
+
+def _stage_in(frame: _Frame) -> str:
+    from .staging.inputs import skip_stages, stage_in  # noqa: PLC0415 - each step is spared the others' libraries
+    from .staging.work import Work  # noqa: PLC0415
+
+    with frame.context() as context:
+        work = Work(frame.work_path)
+        if _done_before(context) is not None:
+            skip_stages(work)
+            return "nothing is left to be done by the stages"
+        return stage_in(context, work)
+
+
+def _watch_stages(frame: _Frame) -> int:
+    """Watch until the pod ends. Whatever goes wrong here is told, and is no reason to end the work that is watched."""
+    from .staging.watch import watch  # noqa: PLC0415 - each step is spared the others' libraries
+    from .staging.work import Work  # noqa: PLC0415
+
+    ended = threading.Event()
+    earlier_handler = signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    try:
+        with frame.context() as context:
+            watch(context, Work(frame.work_path), ended.wait)
+    except Exception:
+        print(_redacted(traceback.format_exc(), frame.environ), file=sys.stderr, flush=True)
+        ended.wait()
+    finally:
+        signal.signal(signal.SIGTERM, earlier_handler)
+    return ExitCode.DONE
 
 
 def _read_input(step: str, path: Path) -> StepInput:
@@ -145,7 +234,7 @@ def explain(error: BaseException) -> tuple[StepFailure, int]:
     """What to tell about an error, and the exit code that goes with it."""
     match error:
         case StepError():
-            code = ExitCode.FAILED if error.retryable else ExitCode.INVALID
+            code = error.exit_code
         case StoreUnavailable():
             code = ExitCode.UNAVAILABLE
         case StoreDenied() | BucketMissing():

@@ -106,17 +106,17 @@ def labelled_images(
     found: deque[Sized] = deque()  # those whose labels are being read ahead
 
     def names() -> Iterator[str]:
-        for sized in _sized(context, paths.POOL_INDEX):
-            if sized.image in images:
-                found.append(sized)
-                yield sized.image
+        for one in sized(context, paths.POOL_INDEX):
+            if one.image in images:
+                found.append(one)
+                yield one.image
 
     done = 0
     for image, boxes in read_labels(context, names(), cycles, classes):
-        sized = found.popleft()
-        assert sized.image == image
+        one = found.popleft()
+        assert one.image == image
         done += 1
-        yield Labelled(sized, boxes)
+        yield Labelled(one, boxes)
     if done != len(images):
         raise StepError(
             "ImageUnknown",
@@ -130,19 +130,20 @@ def sealed_images(context: Context) -> Iterator[Labelled]:
     rows = (row for batch in context.read_batches(paths.TEST_TRUTH) for row in batch.to_pylist())
     truth = groupby(rows, key=lambda row: row["image"])
     image, group = next(truth, (None, iter(())))
-    for sized in _sized(context, paths.TEST_INDEX):
+    for one in sized(context, paths.TEST_INDEX):
         boxes = []
-        if sized.image == image:
+        if one.image == image:
             boxes = [
                 Box(row["class"], **{name: row[name] for name in row if name not in {"image", "class"}}) for row in group
             ]
             image, group = next(truth, (None, iter(())))
-        yield Labelled(sized, boxes)
+        yield Labelled(one, boxes)
     if image is not None:
         raise StepError("IndexInvalid", f"{paths.TEST_TRUTH} is not in the order of {paths.TEST_INDEX}", "prepare again")
 
 
-def _sized(context: Context, index: str) -> Iterator[Sized]:
+def sized(context: Context, index: str) -> Iterator[Sized]:
+    """The images of an index with their sizes."""
     for batch in context.read_batches(index, Sized._fields):
         yield from (Sized(*values) for values in zip(*(batch[name].to_pylist() for name in Sized._fields), strict=True))
 
@@ -217,39 +218,77 @@ def labels_file(work: Work, images_of: ImageSet, form: LabelForm) -> Iterator[La
 
 
 def stage(
-    context: Context, work: Work, names: Names, images_of: ImageSet, items: Iterable[Labelled], total: int, form: LabelForm
+    context: Context,
+    work: Work,
+    names: Names,
+    images_of: ImageSet,
+    items: Iterable[Labelled],
+    total: int,
+    form: LabelForm,
+    least: int = 1,
 ) -> Staged:
     """Bring a set into the layout of `alrun.engines.foreign`.
 
     Args:
         items: the images in the order in which they are numbered, with their labels.
-        total: how many they are, for the progress.
+        total: how many they are.
+        least: how many the program insists on. Where there are fewer, each of them is there several times, equally
+            often, which changes no figure; `names.json` and what is returned speak of the first time alone.
 
     Raises:
         StepError: an image cannot be decoded any more, is of another size than when it was indexed, or finds no room.
         StoreError: an image is gone, or a store cannot be reached.
     """
     done = 0
+    few: list[tuple[str, Labelled]] = []
     names.begin(images_of)
     with labels_file(work, images_of, form) as labels:
-        for name, item in _fetched(context, work, images_of, items):
+
+        def add(name: str, item: Labelled) -> None:
             _, width, height = item.image
             labels.add(name, width, height, [_staged(box, form.tokens) for box in item.boxes])
+
+        for name, item in _fetched(context, work, images_of, items):
+            add(name, item)
             names.add(name, item.image.image)
             done += 1
             context.progress(done, total, "images")
-    return Staged(done, labels.boxes)
+            if total < least:
+                few.append((name, item))
+        boxes = labels.boxes
+        for name, item in _repeated(work, images_of, few, least):
+            add(name, item)
+    return Staged(done, boxes)
 
 
-def stage_unlabelled(context: Context, work: Work, names: Names, images_of: ImageSet, images: Sequence[Sized]) -> Staged:
+def stage_unlabelled(
+    context: Context, work: Work, names: Names, images_of: ImageSet, images: Sequence[Sized], least: int = 1
+) -> Staged:
     """As `stage`, for images whose labels nobody knows."""
     names.begin(images_of)
     work.at(foreign.images(images_of)).mkdir(parents=True, exist_ok=True)
+    few: list[tuple[str, Labelled]] = []
     items = (Labelled(image, ()) for image in images)
     for done, (name, item) in enumerate(_fetched(context, work, images_of, items), start=1):
         names.add(name, item.image.image)
         context.progress(done, len(images), "images")
+        if len(images) < least:
+            few.append((name, item))
+    for _ in _repeated(work, images_of, few, least):
+        pass
     return Staged(len(images), 0)
+
+
+def _repeated(
+    work: Work, images_of: ImageSet, few: Sequence[tuple[str, Labelled]], least: int
+) -> Iterator[tuple[str, Labelled]]:
+    """The same images again under further numbers, all of them equally often, until they are `least` or more."""
+    folder = work.at(foreign.images(images_of))
+    again = -(-least // len(few)) - 1 if few else 0
+    for number, (name, item) in enumerate(list(few) * again, start=len(few)):
+        copy = foreign.staged_name(number, Path(name).suffix.removeprefix("."))
+        (folder / copy).hardlink_to(folder / name)
+        yield copy, item
 
 
 def write_class_map(work: Work, form: LabelForm) -> None:
