@@ -209,6 +209,20 @@ def test_a_name_taken_by_a_job_of_another_run_is_told_until_it_is_free() -> None
     run(scenario())
 
 
+def test_a_trainer_that_cannot_be_started_is_told_before_anything_is_labelled() -> None:
+    async def scenario() -> None:
+        shop = Shop()
+        wanted = {**spec().to_json(), "training": {"engine": "TAO", "tao": {"network": "yolo_v4", "version": "7.0"}}}
+        wanted["dataset"] |= {"classes": ["apple"]}
+        shop.api.change(RUN, spec=wanted)
+        await shop.reconcile()
+        assert (shop.status["phase"], shop.status["why"]) == ("Failed", "InvalidSpec")
+        assert shop.status["failure"]["message"].startswith("spec.training.tao.version: TAO 7.0 has no yolo_v4")
+        assert not any(plural == "jobs" for plural, _, _ in shop.api.objects)
+
+    run(scenario())
+
+
 def test_a_job_that_a_lost_answer_made_counts_as_made() -> None:
     async def scenario() -> None:
         shop = Shop()

@@ -27,6 +27,7 @@ from alrun.core.observed import Run
 from alrun.core.plan import Event, Plan, Reason
 from alrun.engines.engine import EngineError, Installation
 from alrun.engines.job import build_job
+from alrun.engines.registry import check
 
 from .metrics import Metrics
 
@@ -149,10 +150,16 @@ class Reconciler:
         return plan.requeue_after
 
     def _build(self, run: Run, plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
-        """The Job's manifest, made before anything is written; a plan to fail where it cannot be made."""
+        """The Job's manifest, made before anything is written; a plan to fail where it cannot be made.
+
+        Before a run's first Job the Jobs of its trainer are tried too: nobody should label images for a trainer that
+        cannot be started.
+        """
         if plan.create is None:
             return plan, None
         try:
+            if plan.create.input.params.step == "prepare" and (problems := check(run.spec)):
+                raise problems[0]
             return plan, build_job(replace(run, status=plan.status), plan.create, self._installation)
         except EngineError as error:
             failure = Failure(reason="InvalidSpec", message=f"{error.field}: {error.message}", remedy=error.remedy)
