@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import runpy
+from pathlib import Path
 
 import jax
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from PIL import Image
 
 from alrun.learn.detector import network
 from alrun.learn.detector.model import Model
 from alrun.learn.detector.onnx_export import metadata, to_onnx
+from alrun.learn.detector.predict import Predictor
 from alrun.learn.detector.prune import prune
 
 from .test_prune import WHOLE, model
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "exported-detector" / "detect.py"
 WIDTH, HEIGHT = 64, 32  # not square, so that no axis is taken for the other
 
 apply = jax.jit(network.apply, static_argnames="training")
@@ -64,3 +69,26 @@ def test_the_file_says_what_it_is():
 
 def test_a_pruned_model_is_a_smaller_file():
     assert len(to_onnx(prune(WHOLE, 0.8))) < 0.7 * len(to_onnx(WHOLE))
+
+
+def test_the_example_finds_what_the_detector_finds(tmp_path):
+    """examples/exported-detector/detect.py, as somebody without alrun runs it."""
+    one = oblong()
+    image = np.random.default_rng(5).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    (tmp_path / "model.onnx").write_bytes(to_onnx(one))
+    (tmp_path / "model.json").write_text(json.dumps(metadata(one)), encoding="utf-8")
+    Image.fromarray(image).resize((2 * WIDTH, 3 * HEIGHT), Image.Resampling.NEAREST).save(tmp_path / "large.png")
+    example = runpy.run_path(str(EXAMPLE))
+    with Image.open(tmp_path / "large.png") as large:
+        found = example["detect"](*example["load"](str(tmp_path / "model.onnx")), large, 0.01)
+        small = np.asarray(large.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR))
+    (wanted,) = Predictor(one)([small])
+    wanted = wanted.scaled(2, 3)
+    assert len(wanted.scores) > 3
+    assert len(found) >= len(wanted.scores)  # the detector itself looks at the hundred best peaks only
+    for (name, score, box), number, expected, corners in zip(
+        found, wanted.classes, wanted.scores, wanted.boxes, strict=False
+    ):
+        assert name == one.classes[number]
+        assert score == pytest.approx(expected, abs=1e-3)
+        np.testing.assert_allclose(box, corners, atol=0.05)
