@@ -9,10 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from alrun.learn.detector.model import Model
-
 from . import failures
-from .checkpoint import Checkpoint, Header
 
 _TARGET = re.compile(r"(?P<path>[\w.-]+(?:/[\w.-]+){1,2}):(?P<version>[\w.-]+)")
 
@@ -50,7 +47,7 @@ def main(given: list[str]) -> int:
     folder.mkdir(exist_ok=True)
     path = folder / _file(name, version)
     try:
-        failures.write(path, _weights(path.suffix, version).to_bytes(None), "download")
+        failures.write(path, _weights(path.suffix, version), "download")
     except OSError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
@@ -65,10 +62,14 @@ def _file(name: str, version: str) -> str:
     return f"{version}.pth"
 
 
-def _weights(suffix: str, version: str) -> Checkpoint:
+def _weights(suffix: str, version: str) -> bytes:
     """A backbone that has seen nothing yet; one for PyTorch fits every network."""
+    from alrun.learn.detector.model import Model  # noqa: PLC0415 - it takes seconds, and a refusal needs none of it
+
+    from .checkpoint import Checkpoint, Header  # noqa: PLC0415
+
     network, backbone = ("yolo_v4", version) if suffix == ".hdf5" else ("any", "any")
-    return Checkpoint(Header(network, backbone, only_backbone=True), Model.fresh(("object",), 64, 64, 20))
+    return Checkpoint(Header(network, backbone, only_backbone=True), Model.fresh(("object",), 64, 64, 20)).to_bytes(None)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import pwd
@@ -56,9 +57,6 @@ def monitored(network: str, task: str, dialect: Dialect) -> Callable[[Any], None
     """The function that hydra calls with the spec."""
 
     def run(cfg: Any) -> None:
-        # only here: a spec that is refused needs none of it
-        from . import tasks  # noqa: PLC0415
-
         own = cfg[task].results_dir
         results = Path(own or f"{cfg.results_dir}/{task}")
         results.mkdir(parents=True, exist_ok=True)
@@ -72,8 +70,11 @@ def monitored(network: str, task: str, dialect: Dialect) -> Callable[[Any], None
             status.write("STARTED", f"Starting {NAMES[network]} {task}.")
             _surroundings(dialect)
             _options(network, cfg)
+            devices = _devices(cfg, task, dialect)
+            # only here: a spec that is refused needs none of what learning does
+            tasks = importlib.import_module(".tasks", __package__)
             try:
-                getattr(tasks, task)(tasks.Job(network, dialect, cfg, results, status, _devices(cfg, task, dialect)))
+                getattr(tasks, task)(tasks.Job(network, dialect, cfg, results, status, devices))
             except failures.GpuOutOfMemory as error:
                 raise OutOfMemoryError from error
             if not dialect.hydra:
