@@ -530,7 +530,7 @@ def test_the_reasons_of_events_are_a_fixed_list() -> None:
     assert {reason.value for reason in Reason} == {
         "Started", "StepStarted", "StepSucceeded", "StepFailed", "StepDisrupted", "StepWaiting", "CycleFinished",
         "Suspended", "Resumed", "Extended", "RetryAccepted", "RetryRefused", "StrayJobEnded", "Succeeded", "Failed",
-        "InvalidSpec",
+        "InvalidSpec", "BatchHalved",
     }  # fmt: skip
 
 
