@@ -168,3 +168,38 @@ def test_the_examples_find_their_images_on_a_test_cluster() -> None:
     assert tao == standins.TAO
     assert {training.custom.image for training in trainings if training.custom} == {standins.TRAINER}
     assert (standins.trainer_recipe().folder / "Dockerfile").is_file()
+
+
+class Shelf:
+    """What a cluster's node has of images, without a cluster."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, str] = {}
+        self.loads: list[str] = []
+
+    def loaded(self, image: str) -> bool:
+        return image in self.images
+
+    def load(self, image: images.Image) -> None:
+        self.loads.append(image.name)
+        self.images[image.name] = image.name
+
+    def name_image(self, image: str, name: str) -> None:
+        self.images[name] = self.images[image]
+
+
+def test_a_node_has_the_newest_stand_in_under_nvidias_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf, built = Shelf(), []
+    monkeypatch.setattr(images, "docker_works", lambda: True)
+    monkeypatch.setattr(images, "build", lambda target, version: built.append((target, version)))
+    monkeypatch.setattr(images, "build_recipe", lambda recipe: images.Image(recipe.image))
+    toolkit = "nvcr.io/nvidia/tao/tao-toolkit:5.0.0-tf1.15.5"
+
+    for version in ("one", "one", "two"):
+        monkeypatch.setattr(images, "tag", lambda version=version: version)
+        standins.provide(shelf)  # type: ignore[arg-type]
+        assert shelf.images[toolkit] == standins.tao_recipe("tao5", version).image
+        assert shelf.images[standins.TRAINER] == standins.trainer_recipe().image
+
+    assert built == [("worker", "one")] * len(standins.TAO) + [("worker", "two")] * len(standins.TAO)
+    assert len(shelf.loads) == len(set(shelf.loads)) == 2 * len(standins.TAO) + 1
