@@ -144,7 +144,6 @@ def _containers(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Init containers and containers."""
     step = StepName(step_input.params.step)
-    mounts = _own_mounts(spec, settings, workload)
 
     def ours(name: str, stage: str | None, resources: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -154,7 +153,7 @@ def _containers(
             "args": ["step", step.value, *(["--stage", stage] if stage is not None else [])],
             "env": _env(spec, step_input, workload),
             "resources": resources,
-            "volumeMounts": mounts,
+            "volumeMounts": _own_mounts(spec, settings, workload),
             "terminationMessagePolicy": "FallbackToLogsOnError",
             "securityContext": {
                 "allowPrivilegeEscalation": False,
