@@ -122,22 +122,7 @@ class _Rules:
             if not self._is(kind):
                 continue
             for name, keys in sources:
-                field = f"dataset.{name}"
-                value = self.values.get(field)
-                if value is None and field in self.lines and field in self.values:
-                    yield self._error(field, "has no value", f"give {' and '.join(keys)}")
-                    continue
-                if value is None:
-                    if field not in self.lines and self.action is not None:
-                        yield self._error(field, f"is not there, and {kind} needs it", f"give {' and '.join(keys)}")
-                    continue
-                entries = value if isinstance(value, list) else [value]
-                if not entries:
-                    yield self._error(field, "is empty", f"give {' and '.join(keys)}")
-                for entry in entries:
-                    lacking = [key for key in keys if not entry.get(key)]
-                    if lacking:
-                        yield self._error(field, f"has no {' and no '.join(lacking)}", f"give {' and '.join(keys)}")
+                yield from self._source(f"dataset.{name}", keys, kind)
             if kind == "train":
                 yield from self._validation()
             elif self.action is not None:
@@ -145,6 +130,22 @@ class _Rules:
         if self.action is Action.EXPORT:
             yield from self._needed("export.checkpoint", "export")
             yield from self._needed("export.onnx_file", "export")
+
+    def _source(self, field: str, keys: tuple[str, ...], kind: str) -> Iterator[Finding]:
+        remedy = f"give {' and '.join(keys)}"
+        if field not in self.values:
+            if field not in self.lines and self.action is not None:
+                yield self._error(field, f"is not there, and {kind} needs it", remedy)
+            return
+        value = self.values[field]
+        entries = value if isinstance(value, list) else [value]
+        if not value:
+            yield self._error(field, "is empty", remedy)
+            return
+        for entry in entries:
+            lacking = [key for key in keys if not entry.get(key)]
+            if lacking:
+                yield self._error(field, f"has no {' and no '.join(lacking)}", remedy)
 
     def _needed(self, field: str, kind: str) -> Iterator[Finding]:
         if not self.values.get(field) and field not in self.lines and not self.values.get(f"{kind}.trt_engine"):

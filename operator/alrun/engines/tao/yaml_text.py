@@ -48,7 +48,15 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what `_Loader` reads as the same again."""
+    """Writes what `_Loader` reads as the same again: fields a line each, lists of values in one line."""
+
+
+def _represent_list(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.Node:
+    nested = any(isinstance(item, dict) for item in data)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=not nested)
+
+
+_Dumper.add_representer(list, _represent_list)
 
 
 def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
@@ -113,29 +121,38 @@ def value_of(text: str) -> Any:
 
 def write(spec: Mapping[str, Any]) -> str:
     """A spec as text."""
-    return yaml.dump(
-        dict(spec), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=1_000_000, allow_unicode=True
-    )
+    return yaml.dump(dict(spec), Dumper=_Dumper, sort_keys=False, width=1_000_000, allow_unicode=True)
+
+
+def malformed(text: str, network: TaoNetwork, version: str) -> list[Finding]:
+    """What keeps a text from being a spec at all: fields, types, values that are refused by themselves."""
+    return [finding for finding in _read(text, network, version)[0] if finding.severity is Severity.ERROR]
 
 
 def lint(text: str, network: TaoNetwork, version: str, action: Action | None, counts: Counts) -> list[Finding]:
     """What is wrong with a spec, in no order."""
+    findings, spec = _read(text, network, version)
+    return findings if spec is None else [*findings, *yaml_rules.check(spec.values, spec.lines, network, action, counts)]
+
+
+def _read(text: str, network: TaoNetwork, version: str) -> tuple[list[Finding], _Spec | None]:
     try:
         root, loader = _compose(text)
     except MalformedError as error:
         column = f", column {error.column}" if error.column else ""
-        return [Finding(error.line, Severity.ERROR, "", f"the text is malformed{column}: {error}", "correct the text there")]
+        message = f"the text is malformed{column}: {error}"
+        return [_error(error.line, "", message, "correct the text there")], None
     spec = _Spec()
-    findings: list[Finding] = []
-    if root is not None:
-        findings = list(_twice(root))
-        try:
-            findings += _Reader(loader, network, version, spec).section(root, "", frozenset())
-        except _UNREADABLE as error:
-            findings.append(
-                _error(root.start_mark.line + 1, "", f"the text cannot be read ({type(error).__name__})", "simplify it")
-            )
-    return [*findings, *yaml_rules.check(spec.values, spec.lines, network, action, counts)]
+    if root is None:
+        return [], spec
+    findings = list(_twice(root))
+    try:
+        findings += _Reader(loader, network, version, spec).section(root, "", frozenset())
+    except _UNREADABLE as error:
+        findings.append(
+            _error(root.start_mark.line + 1, "", f"the text cannot be read ({type(error).__name__})", "simplify it")
+        )
+    return findings, spec
 
 
 def _compose(text: str) -> tuple[yaml.Node | None, _Loader]:
@@ -304,16 +321,18 @@ def mismatch(known: Field, value: Any) -> str:
     if known.kind == "dict":
         return _entries(value)
     if known.kind.startswith("list["):
-        if not isinstance(value, list):
-            return f"{_shown(value)} is no list"
-        item = known.kind[5:-1]
-        if item == "dict":
-            wrong = [entry for entry in value if not isinstance(entry, dict)]
-            return f"{_shown(wrong[0])} is no mapping" if wrong else next(filter(None, map(_entries, value)), "")
-        # TAO does not look into a list in the list: multi_scales may have pairs
-        wrong = [entry for entry in value if not isinstance(entry, list | dict) and _scalar(item, entry)]
-        return f"{_shown(wrong[0])} in the list is no {_WORDS[item]}" if wrong else ""
+        return _items(known.kind[5:-1], value)
     return _scalar(known.kind, value)
+
+
+def _items(kind: str, value: Any) -> str:
+    if not isinstance(value, list):
+        return f"{_shown(value)} is no list"
+    if kind == "dict":
+        return next(filter(None, map(_entries, value)), "")
+    # TAO does not look into a list in the list: multi_scales may have pairs
+    wrong = [entry for entry in value if not isinstance(entry, list | dict) and _scalar(kind, entry)]
+    return f"{_shown(wrong[0])} in the list is no {_WORDS[kind]}" if wrong else ""
 
 
 def _entries(value: Any) -> str:

@@ -146,8 +146,8 @@ class _Rules:
             if not _CLASS.fullmatch(name):
                 yield self._warning(
                     "dataset_config.target_class_mapping",
-                    f"class {name!r} has other characters than letters, digits, - and _, or more than 40: a space would make "
-                    "another column of every label file that is written",
+                    f"class {name!r} has other characters than letters, digits, - and _, or more than 40: a space would "
+                    "make another column of every label file that is written",
                     "name the class otherwise",
                 )
         training = [source.WhichOneof("labels_format") for source in data.data_sources]
@@ -309,8 +309,8 @@ class _Rules:
         if self.counts.train_images is not None and wanted > self.counts.train_images:
             yield self._error(
                 f"{section}.batch_size_per_gpu",
-                f"{config.batch_size_per_gpu} on {self.counts.gpus} GPU(s) are more than the {self.counts.train_images} images "
-                "to train on",
+                f"{config.batch_size_per_gpu} on {self.counts.gpus} GPU(s) are more than the {self.counts.train_images} "
+                "images to train on",
                 "lower it, or label more images first",
             )
         if config.resume_model_path:
