@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ STDIN = "-"
 CHUNK = 1 << 20
 MAX_TABLE = 64 << 20
 """Bytes of the largest table: 10,000 epochs of 300 classes."""
+
+
+_VERSION = re.compile(r"[0-9]{1,4}([.][0-9]{1,4}){1,2}")
 
 
 class Kind(StrEnum):
@@ -93,6 +97,8 @@ def dialect_of(reading: Reading, network: str | None, version: str | None) -> Di
     Raises:
         CliError: there is no such network or version.
     """
+    if version is not None and not _VERSION.fullmatch(version):
+        raise CliError(f"--tao-version {version} is no version; write it like 5.0")
     from alrun.api.spec import TaoNetwork  # noqa: PLC0415 - see `alrun.cli.app`
     from alrun.engines.engine import EngineError  # noqa: PLC0415
     from alrun.engines.tao import dialects  # noqa: PLC0415
