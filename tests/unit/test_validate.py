@@ -14,7 +14,9 @@ from pydantic import ValidationError
 
 from alrun.api.spec import RunSpec
 from alrun.api.validate import Problem, validate
+from alrun.api.walk import dotted, parse_path
 from alrun.cli.app import run_app
+from alrun.engines.engine import EngineError
 
 from ..contract.manifests import ONLY_OFFLINE, RIGHT, WRONG, Wrong, manifest
 
@@ -308,6 +310,20 @@ GPU_STEPS = ("training", "evaluation", "inference", "compression")
             "is 6.26.3, and yolo_v4 was last released with 5.0.0, whose image runs in any later version",
         ),
         (
+            {**TAO, "spec.training.tao": {"pretrained": {"path": "weights.pth"}}},
+            "spec.training.tao.pretrained",
+            "is fetched and not used: startFrom is Scratch, its default",
+        ),
+        (
+            {
+                **TAO,
+                "spec.training.startFrom": "Resume",
+                "spec.training.tao": {"network": "yolo_v4", "anchors": {"kmeans": 9, "everyCycle": True}},
+            },
+            "spec.training.tao.anchors.everyCycle",
+            "changes the anchors in the middle of a training that startFrom: Resume goes on with",
+        ),
+        (
             {**TAO, "spec.training.tao": {"batchSize": 16}},
             "spec.training.tao.batchSize",
             "16: more than the 15 of the first batch's 100 images that are for validation",
@@ -346,6 +362,46 @@ def test_ordinary_settings_of_tao_raise_no_doubt(changes: dict[str, Any]) -> Non
 
 def test_a_budget_that_fits_exactly_raises_no_doubt() -> None:
     assert _problems({"spec.loop.maxCycles": 5, "spec.loop.labelBudget": {"images": 500}}) == []
+
+
+# -- What the engines refuse -------------------------------------------------------------------------------------------
+
+REFUSAL = EngineError("spec.pods.training.labels[example.org/a]", "the label is taken", "Remove it.")
+
+
+def test_what_an_engine_refuses_is_an_error_at_its_line() -> None:
+    text = json.dumps(manifest({"spec.pods.training.labels": {"example.org/a": "b"}}), indent=1)
+    (problem,) = validate(text, lambda _: [REFUSAL]).problems
+    assert problem.severity == "error"
+    assert "example.org/a" in text.splitlines()[problem.line - 1]
+    assert str(problem) == "spec.pods.training.labels.example.org/a: the label is taken; remove it"
+
+
+def test_no_engine_is_asked_about_a_spec_with_mistakes() -> None:
+    def judge(spec: RunSpec) -> list[EngineError]:
+        raise AssertionError(spec)
+
+    (problem,) = validate(json.dumps(manifest({"spec.loop.maxCycles": 0})), judge).problems
+    assert problem.field == "spec.loop.maxCycles"
+
+
+@pytest.mark.parametrize(
+    ("remedy", "fix"), [("State it.", "state it"), ("NVIDIA has another.", "NVIDIA has another"), ("", "")]
+)
+def test_a_remedy_goes_on_after_the_message(remedy: str, fix: str) -> None:
+    (problem,) = validate(json.dumps(manifest({})), lambda _: [EngineError("spec.seed", "no", remedy)]).problems
+    assert problem.fix == fix
+
+
+@given(st.lists(st.from_regex(r"[a-z][a-zA-Z0-9]{0,8}", fullmatch=True) | st.integers(0, 99), min_size=1, max_size=6))
+def test_a_path_is_read_as_it_is_written(parts: list[str | int]) -> None:
+    assert parse_path(dotted(("spec", *parts))) == ("spec", *parts)
+
+
+def test_keys_with_dots_are_in_brackets() -> None:
+    assert parse_path("spec.training.tao.overrides[train.optim.lr]") == (
+        "spec", "training", "tao", "overrides", "train.optim.lr",
+    )  # fmt: skip
 
 
 # -- The check and the models agree ------------------------------------------------------------------------------------
@@ -394,6 +450,35 @@ def test_right_files_end_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[st
     files = [_write(tmp_path, "a.yaml", {}), _write(tmp_path, "b.yaml", {"spec.seed": 7})]
     assert run_app(["validate", *files]) == 0
     assert capsys.readouterr().out == "2 runs: no mistakes\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        # the API server cannot tell: the version, and with it the key that is needed, stands in the image's tag
+        ({"image": "nvcr.io/nvidia/tao/tao-toolkit:4.0.0-tf1.15.5"}, "keySecretRef"),
+        ({"version": "5.0", "image": "nvcr.io/nvidia/tao/tao-toolkit:4.0.0-tf1.15.5"}, "version"),
+        ({"image": "nvcr.io/nvidia/tao/tao-toolkit:5.0.0-pyt"}, "image"),
+        ({"image": "example.org/tao:latest"}, "version"),
+        ({"backbone": "resnet17"}, "backbone"),
+        ({"overrides": {"training_config.batch_size": "4"}}, "overrides.training_config.batch_size"),
+    ],
+)
+def test_what_tao_would_refuse_is_found_without_a_cluster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: dict[str, Any], field: str
+) -> None:
+    yolo = {"network": "yolo_v4", "anchors": {"kmeans": 9}, **settings}
+    file = _write(tmp_path, "a.yaml", {**TAO, "spec.training.tao": yolo})
+    assert run_app(["validate", file]) == 1
+    line, count = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{file}:1: error: spec.training.tao.{field}: ")
+    assert count == "1 run: 1 error"
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_engines_take_the_examples(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(["validate", str(path)]) == 0
+    assert capsys.readouterr().out == "1 run: no mistakes\n"
 
 
 def test_warnings_are_told_and_end_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
