@@ -36,9 +36,12 @@ COMMANDS = {
     "retry": ("change:retry", "Restart a run from a step."),
     "check": ("check:check", "Check a data set as the first step of a run would."),
     "convert": ("convert:convert", "Convert folders of labels between formats."),
+    "tao": ("tao:tao", "Look into files of NVIDIA TAO: experiment specs before a training, logs after it."),
     "version": ("app:version", "Print the version of this program, and of the resource it speaks."),
 }
 """Name -> (module:function, what it does: the first sentence of the function's docstring)."""
+GROUPS = {"tao": "tao:group"}
+"""Commands that have commands below them -> module:function that puts these together."""
 
 
 def version(output: OutputOption = Output.TEXT) -> None:
@@ -66,7 +69,9 @@ def make_app(wanted: Collection[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for name, (target, summary) in COMMANDS.items():
-        if name in wanted:
+        if name in wanted and name in GROUPS:
+            app.add_typer(load(GROUPS[name])(), name=name)
+        elif name in wanted:
             app.command(name)(load(target))
         else:
             app.command(name, help=summary)(_listed)
