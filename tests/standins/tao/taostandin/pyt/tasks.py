@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from alrun.learn.detector.model import Model
+from alrun.learn.detector.onnx_export import to_onnx
 from alrun.learn.metrics import Found, coco, curves
 
 from .. import checkpoint, failures, learner
 from ..checkpoint import Checkpoint, Header
 from ..dialect import Dialect
-from ..export import onnx
 from ..status import Status
 from . import data
 from .workflow import logger
@@ -283,5 +283,5 @@ def export(job: Job) -> None:
     found = job.load(cfg.checkpoint, "export")
     failures.before_work(1, "export")
     target.parent.mkdir(parents=True, exist_ok=True)
-    failures.write(target, onnx(found.model), "export")
+    failures.write(target, to_onnx(found.model), "export")
     print(f"ONNX file stored at {os.fspath(target)}", flush=True)

@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from alrun.learn.detector.onnx_export import to_onnx
+
 from .. import failures
 from ..dialect import Dialect
-from ..export import onnx
 from ..status import Status
 from . import models, spec
 
@@ -24,7 +25,7 @@ def work(args: argparse.Namespace, dialect: Dialect, status: Status, given: Any)
         raise ValueError(f"{args.model} was not trained with enable_qat: there is no tensor scale to write")
     failures.before_work(1, "export")
     status.write("RUNNING", "Exporting the model.")
-    failures.write(output, onnx(found.model), "export")
+    failures.write(output, to_onnx(found.model), "export")
     if args.cal_json_file:
         scales = {f"{layer}/kernel": 1.0 for layer in found.model.weights}
         failures.write(Path(args.cal_json_file), json.dumps({"tensor_scales": scales}).encode(), "export")

@@ -197,8 +197,8 @@ class Loop:
             self.status.write("RUNNING", "Training loop complete.", graphical=graphical)
 
     def _rate(self, done: float) -> tuple[float, float]:
-        """Learning rate after a share of the training, and what it is of the highest: not so little that the few steps of
-        an epoch were for nothing."""
+        """Learning rate after a share of the training, and the share of the highest to learn with here: the few steps of
+        an epoch are too many to be spent on a slow start."""
         config = self.spec.training_config.learning_rate
         kind = config.WhichOneof("learning_rate")
         if kind is None:
@@ -208,10 +208,9 @@ class Loop:
         if not 0 < low <= high:
             raise ValueError("The learning rate must be 0 < min_learning_rate <= max_learning_rate.")
         if done < rise:
-            rate = low * (high / low) ** (done / rise)
-        else:
-            rate = low + (high - low) * (1 + math.cos(math.pi * (done - rise) / (1 - rise))) / 2
-        return rate, max(rate / high, 0.3)
+            return low * (high / low) ** (done / rise), 1.0
+        rate = low + (high - low) * (1 + math.cos(math.pi * (done - rise) / (1 - rise))) / 2
+        return rate, max(rate / high, 0.1)
 
     def _progress(self, steps: int, loss: float, seconds: float) -> None:
         """Keras's bar: a line for each step, where no terminal is there to redraw it."""
