@@ -10,7 +10,7 @@ Below `WORK`:
     data/<set>/images/<8 digits>.<ext>   data/<set>/labels/<8 digits>.txt (KITTI)   data/<set>.json (COCO)
     data/classmap.txt                    a class a line
     names.json                           {set: {staged stem: image path below dataset.images}}
-    specs/<stage>.txt|.yaml              experiment specs
+    specs/<stage>.txt|.yaml              experiment specs; stages like prune-1 and prune-2 share one
     models/model.<ext>                   the model that a stage works on
     models/start.<ext>                   weights that a training starts from
     models/<its own name>                a checkpoint that a training is resumed from: the name tells the epoch

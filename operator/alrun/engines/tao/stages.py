@@ -125,7 +125,8 @@ class _Maker:
             network=training.network,
             action=action,
             results=results,
-            spec=foreign.spec_file(name, self.dialect.spec_extension),
+            # The stages of a pruning differ in their arguments alone, and a pod's annotations hold only so much.
+            spec=foreign.spec_file(name.partition("-")[0], self.dialect.spec_extension),
             model=model or "",
             images=foreign.images(images_of) if action is Action.INFERENCE else "",
             output=output,
