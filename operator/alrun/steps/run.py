@@ -28,7 +28,7 @@ from typing import TextIO
 from pydantic import ValidationError
 
 from alrun.api import paths
-from alrun.api.meta import INPUT_PATH, SCRATCH_PATH, WORK_PATH
+from alrun.api.meta import FILES_PATH, INPUT_PATH, SCRATCH_PATH, WORK_PATH
 from alrun.api.step import (
     INDEXED_STEPS,
     MAX_TERMINATION_MESSAGE,
@@ -171,7 +171,8 @@ def _stage_in(frame: _Frame) -> str:
         if _done_before(context) is not None:
             skip_stages(work)
             return "nothing is left to be done by the stages"
-        return stage_in(context, work)
+        # the two are projected into one folder
+        return stage_in(context, work, frame.input_path.with_name(Path(FILES_PATH).name))
 
 
 def _watch_stages(frame: _Frame) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alrun.api import paths
-from alrun.api.meta import FILES_PATH
 from alrun.api.spec import CustomFormat, StartFrom, TaoNetwork, TrainingEngine
 from alrun.api.step import (
     AssessParams,
@@ -44,8 +43,11 @@ def skip_stages(work: Work) -> None:
     work.made(foreign.exit_file(STAGE_IN)).write_text("1\n")
 
 
-def stage_in(context: Context, work: Work, files_path: str | Path = FILES_PATH) -> str:
+def stage_in(context: Context, work: Work, files_path: Path) -> str:
     """Bring in all that the stages of the step need; a sentence that says what.
+
+    Args:
+        files_path: the spec files that the operator rendered, see `meta.FILES_PATH`.
 
     Raises:
         StepError: the data, a model or a spec cannot be used.
@@ -59,7 +61,7 @@ def stage_in(context: Context, work: Work, files_path: str | Path = FILES_PATH) 
         staged, held_back = _stage_data(context, work, names, form)
     described = {part.value: one._asdict() for part, one in staged.items()}
     work.made(STAGED).write_text(json.dumps({**described, "heldBack": held_back}))
-    files = specs.rendered(Path(files_path))
+    files = specs.rendered(files_path)
     if context.input.engine == TrainingEngine.TAO:
         train, val = (staged[part].images if part in staged else None for part in (ImageSet.TRAIN, ImageSet.VAL))
         specs.write_specs(context, work, files, Counts(train, val), _tao_models(context, work))
