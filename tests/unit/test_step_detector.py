@@ -502,7 +502,8 @@ def test_prune_judges_equal_models_once(world, varied, monkeypatch):
     result = prune.run(world(pruning(0.001, 0.002)))
     assert len(judged) == 1
     assert [row.ratio for row in result.tradeoff] == [1.0, 1.0, 1.0]
-    assert result.chosen == 0.001
+    assert (result.chosen, result.model) == (None, None)
+    assert result.message == "no pruned model is kept: no threshold up to 0.002 removes a channel"
 
 
 def test_prune_as_the_run_says(world, varied, monkeypatch):

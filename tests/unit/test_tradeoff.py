@@ -26,7 +26,7 @@ UNPRUNED = row(0, 1000, 0.9)
         ([row(0.1, 900, 0.89), row(0.5, 500, 0.88)], 0.001, None),
         ([row(0.1, 900, 0.89), row(0.5, 500, 0.88)], 1.0, 0.5),
         ([row(0.1, 500, 0.89), row(0.5, 500, 0.9), row(0.6, 500, 0.9)], 0.05, 0.5),  # ties
-        ([row(0.1, 1000, 0.9)], 0.0, 0.1),  # nothing was pruned, nothing lost
+        ([row(0.1, 1000, 0.9)], 0.0, None),  # nothing was pruned, so there is no smaller model
         ([], 1.0, None),
     ],
 )
@@ -48,6 +48,6 @@ def test_without_the_unpruned_model_there_is_nothing_to_compare_with():
 )
 def test_what_is_kept_is_good_enough_and_nothing_good_enough_is_smaller(table, unpruned, allowed):
     rows = [row(0, 1000, unpruned / 100), *(row(number / 8, size, metric / 100) for number, size, metric in table)]
-    good = [size for _, size, metric in table if unpruned - metric <= allowed]
+    good = [size for _, size, metric in table if unpruned - metric <= allowed and size < 1000]
     found = choose(rows, allowed / 100)
     assert (found and found.size) == (min(good) if good else None)

@@ -50,9 +50,12 @@ def _message(context: Context, rows: Sequence[PruneRow], chosen: PruneRow | None
     assert isinstance(context.params, PruneParams)
     whole = rows[0]
     by = "" if held_back else "; judged on the training images, as too few, or groups, are there to hold any back"
+    smaller = [row for row in rows if row.ratio < 1]
+    if not smaller:
+        return f"no pruned model is kept: no threshold up to {max(row.threshold for row in rows):g} removes a channel"
     if chosen is None:
         allowed = context.params.prune.max_metric_loss
-        best = max(rows[1:], key=lambda row: row.metric)
+        best = max(smaller, key=lambda row: row.metric)
         return (
             f"no pruned model is kept: the best has mAP50 {best.metric:.3f}, the unpruned one {whole.metric:.3f}, and "
             f"{allowed:g} may be lost{by}"
