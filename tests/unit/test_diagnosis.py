@@ -1041,15 +1041,29 @@ def test_troubleshooting_tells_every_event():
     assert [row[0] for row in section_for("events")] == [f"`{reason.value}`" for reason in Reason]
 
 
+def names_error(node):
+    name = getattr(node, "id", getattr(node, "attr", ""))
+    return re.search(r"(?:Error|Denied|Missing|Unavailable)$", name) is not None
+
+
 def reasons_in(source):
-    """Reasons that the code gives: `reason="Word"`, and errors whose first of several arguments is such a word."""
+    """Reasons that the code gives: `reason="Word"`, errors whose first of several arguments is such a word, tuples of an
+    error and such a word, and in the steps every such word of several parts.
+    """
     for node in ast.walk(ast.parse(source.read_text())):
-        if not isinstance(node, ast.Call):
-            continue
-        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-        words = [keyword.value for keyword in node.keywords if keyword.arg == "reason"]
-        if len(node.args) > 1 and re.search(r"(?:Error|Denied|Missing|Unavailable)$", name):
-            words.append(node.args[0])
+        words = []
+        if isinstance(node, ast.Call):
+            words = [keyword.value for keyword in node.keywords if keyword.arg == "reason"]
+            if len(node.args) > 1 and names_error(node.func):
+                words.append(node.args[0])
+        elif isinstance(node, ast.Tuple) and len(node.elts) == 3 and names_error(node.elts[0]):
+            words.append(node.elts[1])
+        elif (
+            isinstance(node, ast.Constant)
+            and "steps" in source.parts
+            and re.fullmatch(r"(?:[A-Z][a-z]+){2,}", str(node.value))
+        ):
+            words.append(node)
         for word in words:
             value = word.value if isinstance(word, ast.Constant) else None
             if isinstance(value, str) and re.fullmatch(r"[A-Z][A-Za-z]+", value):
