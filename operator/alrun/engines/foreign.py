@@ -47,6 +47,10 @@ USER_SPEC = "/etc/alrun/spec/experiment"
 """Where `fetch` finds an experiment spec of the user's that is in a ConfigMap."""
 
 
+LEAST_SCORE = 0.001
+"""Score from which boxes are asked for where all count, as for a run's metrics: TAO wants a threshold above 0."""
+
+
 class ImageSet(StrEnum):
     """The sets of images that are staged, each in a folder of its own."""
 

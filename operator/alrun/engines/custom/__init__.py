@@ -23,9 +23,6 @@ INFER = "infer"
 
 SETTINGS = "settings.json"
 """Name of the file with `custom.settings`."""
-LEAST_THRESHOLD = 0.001
-"""Score from which boxes are wanted of an evaluation."""
-
 _REQUESTS = {"cpu": "1", "memory": "2Gi"}
 
 
@@ -55,7 +52,7 @@ class Custom:
         elif step in (StepName.EVALUATE, StepName.INFER):
             images = ImageSet.TEST if step is StepName.EVALUATE else ImageSet.POOL
             # For the metrics of the run all boxes count, as with the other engines.
-            threshold = LEAST_THRESHOLD if step is StepName.EVALUATE else run.spec.inference.score_threshold
+            threshold = foreign.LEAST_SCORE if step is StepName.EVALUATE else run.spec.inference.score_threshold
             env |= {
                 "ALRUN_IMAGES": foreign.images(images),
                 "ALRUN_MODEL": foreign.model(foreign.suffix(_model(run, request.input.cycle) or "")),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from alrun.api.spec import Prune, TaoNetwork
 
 from ..engine import EngineError
+from ..foreign import LEAST_SCORE
 from .actions import Action
 from .dialects import Dialect, Framework
 
@@ -20,9 +21,8 @@ KEY_VARIABLE = "TAO_KEY"
 KEY = f"$({KEY_VARIABLE})"
 """Replaced by Kubernetes, so that the key is in no manifest."""
 
-LEAST_THRESHOLD = 0.001
-"""Inference wants a score above 0; where the run wants all boxes, this is what is asked for."""
-MOST_THRESHOLD = 0.999
+MOST_SCORE = 0.999
+"""Inference wants a threshold below 1."""
 
 _ARGUMENT = re.compile(r"[A-Za-z0-9._/:@%+=,-]+")
 _OVERRIDE_LIST = re.compile(r"[a-z_.]+=\[[0-9]+(,[0-9]+)*\]")
@@ -59,7 +59,7 @@ class Call:
     gpus: int = 1
     keyed: bool = False
     mixed_precision: bool = False
-    score_threshold: float = LEAST_THRESHOLD
+    score_threshold: float = LEAST_SCORE
     pruning: Prune | None = None
     pruning_threshold: float = 0.0
     quantization_aware: bool = False
@@ -101,7 +101,7 @@ def command(call: Call) -> tuple[str, ...]:
 
 def score_threshold(wanted: float) -> float:
     """The score threshold that inference can be asked for, nearest to the wanted one: more than 0, less than 1."""
-    return min(max(wanted, LEAST_THRESHOLD), MOST_THRESHOLD)
+    return min(max(wanted, LEAST_SCORE), MOST_SCORE)
 
 
 def _is_plain(argument: str) -> bool:

@@ -15,9 +15,9 @@ from alrun.api.step import ExportParams, InferParams, PruneParams, RetrainParams
 
 from .. import foreign
 from ..engine import EngineError
-from ..foreign import ImageSet, class_tokens
+from ..foreign import LEAST_SCORE, ImageSet, class_tokens
 from .actions import Action
-from .commands import LEAST_THRESHOLD, Call
+from .commands import Call
 from .dialects import Dialect, Framework, dialect_of
 from .experiment import Experiment, Start, StartKind
 
@@ -90,7 +90,7 @@ class _Maker:
         start: Start | None = None,
         model: str | None = None,
         images_of: ImageSet = ImageSet.TEST,
-        score_threshold: float = LEAST_THRESHOLD,
+        score_threshold: float = LEAST_SCORE,
         quantization_aware: bool = False,
         output: str = "",
         pruning: PruneParams | None = None,
