@@ -201,7 +201,7 @@ def test_verdict_tells_what_became_of_the_compressed_model() -> None:
 def test_verdict_tells_that_no_pruned_model_was_good_enough() -> None:
     kept = {**COMPRESSION, "chosen": None, "model": None, "metrics": {}, "artifacts": {}}
     assert verdict(run(phase="Succeeded", compression=kept))[2:] == [
-        "The model of cycle 1 stays as it is: no threshold keeps its mAP within compression.prune.maxMetricLoss"
+        "The model of cycle 1 stays as it is: no threshold makes a smaller one within compression.prune.maxMetricLoss"
     ]
 
 

@@ -188,7 +188,9 @@ def compression_lines(run: RunView) -> list[str]:
         figures = "" if value is None else f" {run.metric} {value:.3f}" + (f", {before:.3f} before" if before else "") + ":"
         lines.append(f"Compressed model {whose}:{figures} {compression.model}")
     elif compression.tradeoff and compression.chosen is None:
-        lines.append(f"The model {whose} stays as it is: no threshold keeps its mAP within compression.prune.maxMetricLoss")
+        lines.append(
+            f"The model {whose} stays as it is: no threshold makes a smaller one within compression.prune.maxMetricLoss"
+        )
     lines += [f"Exported {kind}: {where}" for kind, where in sorted(compression.artifacts.items())]
     return lines
 
