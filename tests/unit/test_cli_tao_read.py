@@ -10,6 +10,7 @@ import typer
 
 from alrun.cli import tao_read
 from alrun.cli.errors import CliError, Exit
+from alrun.cli.main import main
 from alrun.cli.tao_read import Kind, kind_of
 from alrun.engines.tao.reading import Reader
 
@@ -153,6 +154,13 @@ def test_what_cannot_be_read(folder: Path, arguments: list[str], message: str) -
         run(*arguments)
     assert message in str(error.value)
     assert error.value.code == Exit.USAGE
+
+
+def test_it_is_a_command_of_alrun(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tao", "read", "one"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["files"] == {"one": "log"}
+    assert main(["tao", "read", "none"]) == Exit.USAGE
+    assert capsys.readouterr().err.startswith("error: none cannot be read: No such file or directory")
 
 
 def test_a_table_has_an_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,18 @@ TF_OOM = (
             "[Errno 28] No space left on device: '/alrun/out/train/weights/a.hdf5'",
             None,
         ),
+        (
+            "[rank1]:[E1105] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=33271, OpType=ALLREDUCE)",
+            Symptom.GPU_LINK,
+            "Watchdog caught collective operation timeout: WorkNCCL(SeqNum=33271, OpType=ALLREDUCE)",
+            None,
+        ),
+        (
+            "ValueError: dataset.train_data_sources is not given",
+            Symptom.SPEC,
+            "ValueError: dataset.train_data_sources is not given",
+            "dataset.train_data_sources",
+        ),
         ("OSError: [Errno 122] Disk quota exceeded", Symptom.DISK, "[Errno 122] Disk quota exceeded", None),
         (
             "ValueError: Dataset size (3) is smaller than the total batch size (8). Not enough data for train.",
@@ -280,6 +292,9 @@ def test_an_assertion_of_the_spec_loader_is_about_the_spec() -> None:
         Sign(Symptom.SPEC, "AssertionError: some_new_field has an odd value", "some_new_field"),
     )
     assert signs(trace("models/yolov4_model.py")) == ()
+    gone = "FileNotFoundError: [Errno 2] No such file or directory: 'none.txt'"
+    lost = trace("utils/spec_loader.py").replace("AssertionError: some_new_field has an odd value", gone)
+    assert signs(lost)[0] == Sign(Symptom.SPEC, gone)
 
 
 def test_the_message_of_a_failure_is_searched_too() -> None:

@@ -138,6 +138,9 @@ SIGNS = {
     "FileNotFoundError: [Errno 2] No such file or directory: '/x'": Reason.ENGINE_FAILED,
     "died with <Signals.SIGKILL: 9>.": Reason.ENGINE_FAILED,
     "Training was interrupted.": Reason.INTERRUPTED,
+    "Watchdog caught collective operation timeout: WorkNCCL(SeqNum=33271, OpType=ALLREDUCE)": Reason.ENGINE_FAILED,
+    "ValueError: dataset.train_data_sources is not given": Reason.SPEC_REFUSED,
+    "ValueError: cannot import model.py and train.json": Reason.ENGINE_FAILED,
     "RuntimeError: of another kind": Reason.ENGINE_FAILED,
 }
 CODES = {

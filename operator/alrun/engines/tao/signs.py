@@ -28,6 +28,7 @@ class Symptom(StrEnum):
     GPU = "Gpu"
     GPU_TOO_NEW = "GpuTooNew"
     SHARED_MEMORY = "SharedMemory"
+    GPU_LINK = "GpuLink"
     DISK = "Disk"
     DATA = "Data"
     CLASS_IDS = "ClassIds"
@@ -105,6 +106,8 @@ _PATTERNS: tuple[tuple[Symptom, str], ...] = (
     (Symptom.SHARED_MEMORY, r"unable to (?:write to|open|mmap|allocate|resize) .*(?:/torch_|/dev/shm|/psm_).*"),
     (Symptom.SHARED_MEMORY, r"No space left on device.*(?:/torch_|/dev/shm|/psm_).*"),
     (Symptom.SHARED_MEMORY, r"\bBus error\b.*|Signals\.SIGBUS|Signal 7 \(SIGBUS\)"),
+    (Symptom.GPU_LINK, r"Watchdog caught collective operation timeout.*"),
+    (Symptom.GPU_LINK, r"\bnccl(?:System|Internal|Remote|UnhandledCuda)Error\b.*|NCCL error\b.*"),
     (Symptom.DISK, r"No space left on device.*|\[Errno 28\].*"),
     (Symptom.DISK, r"Disk quota exceeded.*|\[Errno 122\].*"),
     (Symptom.DATA, r"Dataset size \(\d+\) is smaller than the total batch size \(\d+\)\..*"),
@@ -152,8 +155,8 @@ _SENTENCES = tuple((re.compile(pattern), field) for pattern, field in _SPEC_SENT
 _WORDS = (
     "rror", "emory", "OOM ", "OutOfMemory", "nvalid", "Loss is", "interrupt", "Interrupt", "GPU", "gpu", "pace left",
     "quota", "Dst tensor", "ALLOC_FAILED", "decryption", "the key ", "InvalidToken", "nvidia-smi", "NVIDIA", "NVML",
-    "CUDA", "Cuda failure", "no kernel image", "Errno", "Dataset size", "boxes than clusters", "num_samples", "class ids",
-    "n_classes", "Message type", "Enum type", "not in '", "Could not", "Missing mandatory", "could not be converted",
+    "CUDA", "Cuda failure", "Watchdog", "no kernel image", "Errno", "Dataset size", "boxes than clusters", "num_samples",
+    "class ids", "n_classes", "Message type", "Enum type", "not in '", "Could not", "Missing mandatory", "could not be converted",
     "requires the following", "spec file", "primary config", "mismatched input", "Permission", "uid not found",
     "No such file", "not found", "signal", "Signal", "SIG", "must be ", "should be ", "lease specify", "can only",
     "requires the training", "present in image_mean", "not implemented", "in pretrained model", "supported monitor",
@@ -169,6 +172,18 @@ _FULL_KEY = re.compile(r"full_key: (?P<field>[\w.\[\]]+)")
 _SPEC_READERS = ("spec_loader.py", "spec_proto", "text_format.py", "hydra_runner.py")
 _TELEMETRY = ("[WARNING]: ", "[Error]: ")
 """What went wrong with the telemetry, which is tried after every run, and of no matter."""
+_REFUSALS = (
+    "AssertionError",
+    "ValueError",
+    "TypeError",
+    "NotImplementedError",
+    "NameError",
+    "SyntaxError",
+    "FileNotFoundError",
+)
+"""What a program raises that takes exception to its spec: where it is read, or with a field of it in the message."""
+_SPEC_PATH = re.compile(r"(?<![\w./])(?:dataset|model|train|evaluate|inference|export)(?:\.[a-z]\w{0,40}){1,4}(?![\w/(])")
+_FILES = (".py", ".yaml", ".json", ".txt", ".pth", ".onnx")
 _WRAPPERS = ("CalledProcessError", "ChildFailedError", "SystemExit")
 _FIELD_IN_WORDS = re.compile(r"`(?P<quoted>\w+)`|\b(?P<bare>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)\b")
 
@@ -270,8 +285,9 @@ class SignBook:
         if name in _WRAPPERS and self.exception is not None:
             return
         self.exception = head(whole, MAX_DETAIL)
-        if self._in_spec_reader and name in ("AssertionError", "ValueError", "TypeError", "SyntaxError", "NameError"):
+        path = next((found[0] for found in _SPEC_PATH.finditer(message) if not found[0].endswith(_FILES)), None)
+        if name in _REFUSALS and (self._in_spec_reader or path):
             field = _FIELD_IN_WORDS.search(message)
-            named = (field["quoted"] or field["bare"]) if field else None
+            named = path or ((field["quoted"] or field["bare"]) if field else None)
             self.add(len(_PATTERNS), Sign(Symptom.SPEC, head(whole, MAX_DETAIL), named))
         self._in_spec_reader = False

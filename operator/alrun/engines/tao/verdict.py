@@ -158,6 +158,8 @@ _SYMPTOMS: Mapping[Symptom, tuple[Reason, str | None]] = MappingProxyType(
 )
 _ONLY_IF_FAILED: Mapping[Symptom, str] = MappingProxyType(
     {
+        Symptom.GPU_LINK: "GPUs lost each other. Raise {pods}.sharedMemory, which they talk through; where they are parts "
+        "of one GPU (MIG), set {pods}.gpus to 1, for such parts cannot talk at all.",
         Symptom.KILLED: "A process was killed, most often because memory ran out: raise {pods}.resources.limits.memory, or "
         "lower the number of workers in spec.training.tao.overrides.",
         Symptom.FILE: "A file that TAO was told of is not there: check the paths in spec.training.tao.overrides and in the "
