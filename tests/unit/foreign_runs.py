@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from alrun.api import paths
-from alrun.api.spec import CustomTraining, TaoTraining
+from alrun.api.spec import AnchorShape, CustomTraining, TaoTraining
 from alrun.api.step import CustomWork, Params, StepFailure, StepInput, StepResult, TaoWork, read_outcome
 from alrun.data import kitti
 from alrun.data.boxes import Box
 from alrun.engines import foreign
+from alrun.engines.tao.experiment import render
 from alrun.engines.tao.stages import stages_of
 from alrun.steps import run as frame
 from alrun.steps.run import Part
@@ -27,7 +28,8 @@ def tao(**settings: Any) -> dict[str, Any]:
     """What makes a step one of TAO's."""
     gpus = settings.pop("gpus", 1)
     training = TaoTraining.model_validate({"network": "yolo_v4", "version": "5.0", "batchSize": 2, "epochs": 10} | settings)
-    work = TaoWork(training=training, classes=CLASSES, batch_size=training.batch_size, gpus=gpus)
+    anchors = [AnchorShape(width=8 * size, height=8 * size) for size in range(1, 10)]
+    work = TaoWork(training=training, classes=CLASSES, anchors=anchors, batch_size=training.batch_size, gpus=gpus)
     return {"engine": "TAO", "tao": work}
 
 
@@ -99,8 +101,12 @@ class Pod:
         if given.tao is not None and given.params.step != "fetch":
             self.render({stage.spec_name: f"spec of {stage.name}\n" for stage in stages_of(given)})
 
+    def render_really(self) -> None:
+        """The specs as the operator renders them."""
+        self.render({stage.spec_name: render(stage.experiment) for stage in stages_of(self.given)})
+
     def render(self, files: dict[str, str]) -> None:
-        """What the operator rendered."""
+        """What the operator is said to have rendered."""
         (self.root / "files.json").write_text(json.dumps(files))
 
     def run(self, part: Part | None) -> int:
