@@ -29,7 +29,9 @@ def work(args: argparse.Namespace, dialect: Dialect, status: Status, given: Any)
     if args.cal_json_file:
         scales = {f"{layer}/kernel": 1.0 for layer in found.model.weights}
         failures.write(Path(args.cal_json_file), json.dumps({"tensor_scales": scales}).encode(), "export")
-    if args.data_type == "int8" and not found.header.quantised and dialect.name != "tao5":
+    if args.data_type == "int8" and dialect.name != "tao5":
+        if not (found.header.quantised or args.cal_image_dir or args.cal_data_file):
+            raise ValueError("int8 needs a model trained with enable_qat, or images to calibrate with")
         failures.write(Path(args.cal_cache_file), b"TRT-8205-EntropyCalibration2\n", "export")
     if args.gen_ds_config:
         (output.parent / "nvinfer_config.txt").write_text("net-scale-factor=1.0\nnetwork-type=0\n")
