@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from alrun.api.advice import OFFLINE_RULES
+from alrun.api.rules import FORMATS, RULES
 from alrun.api.spec import RunSpec
 from alrun.api.validate import Problem, validate
 from alrun.api.walk import dotted, parse_path
@@ -36,6 +38,13 @@ def test_a_wrong_manifest(case: Wrong) -> None:
     assert problem.field == case.field
     assert case.message in str(problem)
     assert problem.fix
+
+
+def test_every_rule_is_broken_by_one_of_them() -> None:
+    """A rule that nothing breaks may hold of everything, and nobody would see it."""
+    said = "\n".join(str(one) for case in (*WRONG, *ONLY_OFFLINE) for one in _problems(dict(case.changes)))
+    rules = (*RULES, *FORMATS.values(), *OFFLINE_RULES)
+    assert [rule.message for rule in rules if f"{rule.message}, found" not in said and f"{rule.message}; " not in said] == []
 
 
 @pytest.mark.parametrize("name", RIGHT)
