@@ -108,6 +108,15 @@ def test_a_training_that_failed(
     assert orchard.files(paths.logs(0, "train"))["train.log"] == b"Traceback\nValueError: no\n\n"
 
 
+def test_the_end_of_a_failed_stages_log_is_in_our_own(orchard: Orchard, capsys: pytest.CaptureFixture[str]) -> None:
+    pod = orchard.pod(TrainParams(), **custom())
+    pod.stage_in()
+    trained(pod, 3, "".join(f"line {number}\n" for number in range(40)) + "\nValueError: no\n")
+    assert pod.failure()[1] == "EngineFailed"
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("train: ")]
+    assert told == [*(f"train: line {number}" for number in range(11, 40)), "train: ValueError: no"]
+
+
 def test_a_stage_that_left_no_word(orchard: Orchard) -> None:
     pod = orchard.pod(TrainParams(), **custom())
     pod.stage_in()

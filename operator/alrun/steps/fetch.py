@@ -98,6 +98,7 @@ def _downloaded(tao: TaoTraining, work: Work) -> Path:
             f"check the name, {field}.keySecretRef and the way to api.ngc.nvidia.com; or bring the file to the dataset's "
             f"store and name it by {field}.path",
             1,
+            DOWNLOAD,
         )
     files = sorted(path for path in work.at(foreign.out(DOWNLOAD)).rglob("*") if path.is_file())
     found = [path for path in files if path.suffix in WEIGHTS]

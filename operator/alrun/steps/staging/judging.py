@@ -25,11 +25,16 @@ _TERMINATED = 143
 
 
 class StageFailed(StepError):
-    """A stage did not do what it was asked for."""
+    """A stage did not do what it was asked for.
 
-    def __init__(self, reason: str, message: str, remedy: str, code: int) -> None:
+    Attributes:
+        stage: its name.
+    """
+
+    def __init__(self, reason: str, message: str, remedy: str, code: int, stage: str) -> None:
         super().__init__(reason, message, remedy, retryable=code != ExitCode.INVALID)
         self._code = code
+        self.stage = stage
 
     @property
     def exit_code(self) -> int:
@@ -72,7 +77,7 @@ def judge_tao(context: Context, work: Work, stages: Sequence[TaoSeen]) -> None:
         )
         if not verdict.ok:
             assert verdict.reason is not None
-            raise StageFailed(verdict.reason.value, verdict.message, verdict.remedy, verdict.exit_code)
+            raise StageFailed(verdict.reason.value, verdict.message, verdict.remedy, verdict.exit_code, stage.name)
         context.say(f"{stage.name}: {verdict.message}")
 
 
@@ -122,9 +127,9 @@ def judge_custom(work: Work, stage: str, images_of: ImageSet | None) -> None:
     message = f"{how}{f': {said}' if said else ''}"
     log = "see the log of the stage in the workspace"
     if code in (None, _TEMPORARY, _TERMINATED):
-        raise StageFailed("Interrupted", message, "the step is tried again", ExitCode.UNAVAILABLE)
+        raise StageFailed("Interrupted", message, "the step is tried again", ExitCode.UNAVAILABLE, stage)
     if code != 0:
-        raise StageFailed("EngineFailed", message, log, ExitCode.FAILED)
+        raise StageFailed("EngineFailed", message, log, ExitCode.FAILED, stage)
     if images_of is None:
         folder = work.at(f"{foreign.out(stage)}/model")
         found = checkpoints(folder)
@@ -135,6 +140,7 @@ def judge_custom(work: Work, stage: str, images_of: ImageSet | None) -> None:
                 f"{foreign.out(stage)}/model must hold one file, the model, and holds {listing}",
                 f"leave exactly one file there that is not empty; {log}",
                 ExitCode.FAILED,
+                stage,
             )
         return
     names = data.read_names(work, images_of)
@@ -145,4 +151,5 @@ def judge_custom(work: Work, stage: str, images_of: ImageSet | None) -> None:
             f"{foreign.out(stage)}/labels holds files for {found_labels} of {len(names)} images",
             f"leave a file for every image, an empty one where there is nothing; {log}",
             ExitCode.FAILED,
+            stage,
         )

@@ -45,9 +45,11 @@ from .inputs import STAGED
 from .logs import upload_logs
 from .models import forget_checkpoints, model_of, replace_folder
 from .predictions import read_predictions
-from .seen import TaoSeen, seen_whole
+from .seen import TaoSeen, last_lines, seen_whole
 from .work import Work
 
+MOST_LINES = 30
+"""Lines of a failed stage's log that are shown in our own."""
 CALIBRATION = "cal."
 """Start of the name of what export leaves for 8-bit inference: cal.json, cal.bin."""
 
@@ -60,9 +62,13 @@ def stage_out(context: Context, work: Work) -> StepResult:
         StoreError: a store cannot be reached.
     """
     judging.check_begun(work)
-    if context.input.engine == TrainingEngine.TAO:
-        return _tao(context, work)
-    return _custom(context, work)
+    try:
+        return _tao(context, work) if context.input.engine == TrainingEngine.TAO else _custom(context, work)
+    except judging.StageFailed as failure:
+        # The end of our own log is what people are shown of a failed step.
+        for line in last_lines(work.at(foreign.log_file(failure.stage)))[-MOST_LINES:]:
+            context.say(f"{failure.stage}: {line}")
+        raise
 
 
 def _tao(context: Context, work: Work) -> StepResult:

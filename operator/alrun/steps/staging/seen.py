@@ -105,12 +105,18 @@ def exit_code(work: Work, stage: str) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def last_words(log: Path) -> str:
-    """The last line of a log that says something, cut off where it is long; empty where there is none."""
+def last_lines(log: Path) -> list[str]:
+    """The last lines of a log that say something; none where there is no log."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - 8192))
             lines = file.read().decode(errors="replace").splitlines()
     except FileNotFoundError:
-        return ""
-    return next((line.strip()[:MOST_WORDS] for line in reversed(lines) if line.strip()), "")
+        return []
+    return [line.rstrip() for line in lines if line.strip()]
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log that says something, cut off where it is long; empty where there is none."""
+    lines = last_lines(log)
+    return lines[-1].strip()[:MOST_WORDS] if lines else ""
