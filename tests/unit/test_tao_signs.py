@@ -114,6 +114,20 @@ TF_OOM = (
             "ValueError: dataset.train_data_sources is not given",
             "dataset.train_data_sources",
         ),
+        (
+            "AssertionError: Checkpoint interval 3 > epochs 2.Please set experiment_config.train.checkpoint_interval",
+            Symptom.SPEC,
+            "AssertionError: Checkpoint interval 3 > epochs 2.Please set experiment_config.train.checkpoint_interval",
+            "train.checkpoint_interval",
+        ),
+        (
+            "RuntimeError: Error(s) in loading state_dict for RTDETR: size mismatch for class_embed.0.weight",
+            Symptom.WEIGHTS,
+            "Error(s) in loading state_dict for RTDETR: size mismatch for class_embed.0.weight",
+            None,
+        ),
+        ("Error merging 'train.yaml' with schema", Symptom.SPEC, "Error merging 'train.yaml' with schema", None),
+        ("Cannot merge DictConfig with ListConfig", Symptom.SPEC, "Cannot merge DictConfig with ListConfig", None),
         ("OSError: [Errno 122] Disk quota exceeded", Symptom.DISK, "[Errno 122] Disk quota exceeded", None),
         (
             "ValueError: Dataset size (3) is smaller than the total batch size (8). Not enough data for train.",
@@ -334,6 +348,15 @@ def test_the_last_exception_is_told_without_its_wrappers() -> None:
         "subprocess.CalledProcessError: Command 'x' returned non-zero exit status 1.\n"
     )
     assert reader.reading.message == "RuntimeError: the cause"
+
+
+def test_an_exception_of_any_name_ends_a_traceback() -> None:
+    reader = Reader()
+    reader.feed(
+        '[rank0]: Traceback (most recent call last):\n[rank0]:   File "x.py", line 1, in f\n[rank0]:     g()\n'
+        "[rank0]: tao.Crash: in the 17th moon\nExecution status: FAIL\n"
+    )
+    assert reader.reading.message == "tao.Crash: in the 17th moon"
 
 
 @given(st.lists(st.sampled_from(["CUDA out of memory", "full_key: a.b", "Error: ", "a" * 500, "'", 'File "', " ", "\n"])))

@@ -32,6 +32,7 @@ class Symptom(StrEnum):
     DISK = "Disk"
     DATA = "Data"
     CLASS_IDS = "ClassIds"
+    WEIGHTS = "Weights"
     SPEC = "Spec"
     PERMISSION = "Permission"
     USER = "User"
@@ -115,6 +116,7 @@ _PATTERNS: tuple[tuple[Symptom, str], ...] = (
     (Symptom.DATA, r"num_samples should be a positive integer value, but got num_samples=0"),
     (Symptom.CLASS_IDS, r"Your annotation class ids are not contigous.*"),
     (Symptom.CLASS_IDS, r"CUDA error: device-side assert triggered|Assertion `t >= 0 && t < n_classes` failed"),
+    (Symptom.WEIGHTS, r"Error\(s\) in loading state_dict for .*"),
     # Spec: what names a field, before what names a line, before what only says that it is wrong.
     (Symptom.SPEC, r'Message type "[\w.]+" has no field named "(?P<field>\w+)"'),
     (Symptom.SPEC, r'Message type "[\w.]+" should not have multiple "(?P<field>\w+)" fields'),
@@ -136,6 +138,7 @@ _PATTERNS: tuple[tuple[Symptom, str], ...] = (
     (Symptom.SPEC, r"Schema validation error: |Configuration error: "),
     (Symptom.SPEC, r"Parameter validation error: |Feature not implemented: "),
     (Symptom.SPEC, r"ParseError: |yaml\.(?:scanner\.Scanner|parser\.Parser|composer\.Composer)Error"),
+    (Symptom.SPEC, r"Error merging '[^']*' with schema|Cannot merge (?:Dict|List)Config with (?:Dict|List)Config"),
     (Symptom.SPEC, r"mismatched input .* expecting .*|Error parsing override '"),
     (Symptom.PERMISSION, r"\[Errno 13\] Permission denied.*|PermissionDenied(?:Error)?: .*"),
     (Symptom.USER, r"getpwuid\(\): uid not found: \d+"),
@@ -155,12 +158,13 @@ _SENTENCES = tuple((re.compile(pattern), field) for pattern, field in _SPEC_SENT
 _WORDS = (
     "rror", "emory", "OOM ", "OutOfMemory", "nvalid", "Loss is", "interrupt", "Interrupt", "GPU", "gpu", "pace left",
     "quota", "Dst tensor", "ALLOC_FAILED", "decryption", "the key ", "InvalidToken", "nvidia-smi", "NVIDIA", "NVML",
-    "CUDA", "Cuda failure", "Watchdog", "no kernel image", "Errno", "Dataset size", "boxes than clusters", "num_samples",
-    "class ids", "n_classes", "Message type", "Enum type", "not in '", "Could not", "Missing mandatory", "could not be converted",
-    "requires the following", "spec file", "primary config", "mismatched input", "Permission", "uid not found",
-    "No such file", "not found", "signal", "Signal", "SIG", "must be ", "should be ", "lease specify", "can only",
-    "requires the training", "present in image_mean", "not implemented", "in pretrained model", "supported monitor",
-    "not support", "not provided", "checkpoint path", "Value '", "should have", "should not have",
+    "CUDA", "Cuda failure", "Watchdog", "no kernel image", "Errno", "Dataset size", "boxes than clusters",
+    "num_samples", "class ids", "n_classes", "Message type", "Enum type", "not in '", "Could not",
+    "Missing mandatory", "could not be converted", "requires the following", "spec file", "primary config",
+    "mismatched input", "Permission", "uid not found", "No such file", "not found", "signal", "Signal", "SIG",
+    "must be ", "should be ", "lease specify", "can only", "requires the training", "present in image_mean",
+    "not implemented", "in pretrained model", "supported monitor", "not support", "not provided", "checkpoint path",
+    "Value '", "should have", "should not have", "DictConfig",
 )  # fmt: skip
 _TRACE_FILE = re.compile(r'File "(?P<path>[^"]*)", line \d+')
 _EXCEPTION_WORDS = ("Error", "Exception", "KeyboardInterrupt", "SystemExit", "StopIteration", "NotFound")
@@ -182,7 +186,9 @@ _REFUSALS = (
     "FileNotFoundError",
 )
 """What a program raises that takes exception to its spec: where it is read, or with a field of it in the message."""
-_SPEC_PATH = re.compile(r"(?<![\w./])(?:dataset|model|train|evaluate|inference|export)(?:\.[a-z]\w{0,40}){1,4}(?![\w/(])")
+_SPEC_PATH = re.compile(
+    r"(?<![\w./])(?:experiment_config\.|cfg\.)?(?P<path>(?:dataset|model|train|evaluate|inference|export)(?:\.[a-z]\w{0,40}){1,4})(?![\w/(])"
+)
 _FILES = (".py", ".yaml", ".json", ".txt", ".pth", ".onnx")
 _WRAPPERS = ("CalledProcessError", "ChildFailedError", "SystemExit")
 _FIELD_IN_WORDS = re.compile(r"`(?P<quoted>\w+)`|\b(?P<bare>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)\b")
@@ -235,6 +241,7 @@ class SignBook:
     def __init__(self) -> None:
         self._best: dict[Symptom, tuple[int, Sign]] = {}
         self._in_spec_reader = False
+        self._in_traceback = False
         self._key_lines = 0
         self.exception: str | None = None
 
@@ -275,7 +282,11 @@ class SignBook:
 
     def _follow_traceback(self, text: str) -> None:
         if "Traceback (most recent call last)" in text:
-            self._in_spec_reader = False
+            self._in_spec_reader, self._in_traceback = False, True
+        elif self._in_traceback and not text[:1].isspace():
+            self._in_traceback = False  # frames are indented, and the exception, whatever its name, is not
+            name, _, message = text[:MAX_SEARCHED].partition(": ")
+            self._note_exception(name.rpartition(".")[2], message, text[:MAX_SEARCHED].strip())
         elif 'File "' in text and (found := _TRACE_FILE.search(text)):
             self._in_spec_reader = self._in_spec_reader or any(name in found["path"] for name in _SPEC_READERS)
         elif any(word in text for word in _EXCEPTION_WORDS) and (found := _EXCEPTION.search(text[:MAX_SEARCHED])):
@@ -285,7 +296,7 @@ class SignBook:
         if name in _WRAPPERS and self.exception is not None:
             return
         self.exception = head(whole, MAX_DETAIL)
-        path = next((found[0] for found in _SPEC_PATH.finditer(message) if not found[0].endswith(_FILES)), None)
+        path = next((found["path"] for found in _SPEC_PATH.finditer(message) if not found[0].endswith(_FILES)), None)
         if name in _REFUSALS and (self._in_spec_reader or path):
             field = _FIELD_IN_WORDS.search(message)
             named = path or ((field["quoted"] or field["bare"]) if field else None)

@@ -145,6 +145,11 @@ _SYMPTOMS: Mapping[Symptom, tuple[Reason, str | None]] = MappingProxyType(
             "A class id is beyond the number of classes: leave dataset.num_classes and the class map to alrun.",
         ),
         Symptom.LOSS: (Reason.LOSS_NOT_FINITE, None),
+        Symptom.WEIGHTS: (
+            Reason.SPEC_REFUSED,
+            "The weights do not fit the network: they must have the same spec.training.tao.backbone and number of classes; "
+            "see .pretrained and spec.training.startFrom.",
+        ),
         Symptom.SPEC: (Reason.SPEC_REFUSED, None),
         Symptom.PERMISSION: (
             Reason.ENGINE_FAILED,
@@ -331,7 +336,7 @@ def _unexplained(case: _Case, missing: str | None) -> _Cause:
         if (sign := reading.sign(symptom)) is not None:
             return Reason.ENGINE_FAILED, _told(sign), remedy
     killed = _ONLY_IF_FAILED[Symptom.KILLED] if case.exit_code == _SIGKILL else None
-    return Reason.ENGINE_FAILED, reading.message or missing or _how_ended(case), killed
+    return Reason.ENGINE_FAILED, reading.message or _how_ended(case), killed
 
 
 def _told(sign: Sign) -> str:
