@@ -46,9 +46,13 @@ def lint(
             Finding(0, Severity.ERROR, "", f"the text has {len(text):,} characters, which is no spec", "name another file")
         ]
     else:
+        text = text.encode("utf-8", "replace").decode("utf-8")  # halves of characters, which no file can have
         counts = Counts(train_images, val_images, images, classes, gpus)
         if network is TaoNetwork.YOLO_V4:
             found = yolo_text.lint(text, action, counts)
         else:
             found = yaml_text.lint(text, network, version, action, counts)
+    wrong = {finding.field for finding in found if finding.field and finding.severity is Severity.ERROR}
+    # What is wrong is not doubtful as well.
+    found = [one for one in found if one.severity is Severity.ERROR or one.field not in wrong]
     return sorted(set(found), key=lambda finding: (finding.line, finding.severity, finding.field, finding.message))

@@ -147,7 +147,7 @@ def _read(text: str, network: TaoNetwork, version: str) -> tuple[list[Finding], 
         return [], spec
     findings = list(_twice(root))
     try:
-        findings += _Reader(loader, network, version, spec).section(root, "", frozenset())
+        findings += _Reader(loader, network, version, spec).section(root, "", root.start_mark.line + 1, frozenset())
     except _UNREADABLE as error:
         findings.append(
             _error(root.start_mark.line + 1, "", f"the text cannot be read ({type(error).__name__})", "simplify it")
@@ -213,9 +213,8 @@ class _Reader:
     version: str
     spec: _Spec
 
-    def section(self, node: yaml.Node, path: str, above: frozenset[int]) -> Iterator[Finding]:
-        """Findings in a section, and its values into `spec`."""
-        line = node.start_mark.line + 1
+    def section(self, node: yaml.Node, path: str, line: int, above: frozenset[int]) -> Iterator[Finding]:
+        """Findings in a section, and its values into `spec`; `above` are the sections that it is in."""
         if not isinstance(node, yaml.MappingNode) or id(node) in above:
             where = f"section {path}" if path else "the spec"
             yield _error(line, path, f"{where} must be a mapping of fields to values", "write one field a line, below it")
@@ -229,7 +228,7 @@ class _Reader:
             here = f"{path}.{key.value}" if path else key.value
             self.spec.lines[here] = line
             if here in sections_of(self.network):
-                yield from self.section(value, here, above | {id(node)})
+                yield from self.section(value, here, line, above | {id(node)})
             else:
                 yield from self.field(value, here, line)
 
