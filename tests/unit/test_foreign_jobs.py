@@ -269,6 +269,12 @@ def test_specs_are_where_the_commands_look():
         }
 
 
+def test_a_spec_of_the_users_is_for_the_pod_to_fill_in():
+    job = job_of(yolo(specRef={"path": "specs/a.txt"}), StepName.TRAIN)
+    assert meta.ANNOTATION_FILES not in job["spec"]["template"]["metadata"]["annotations"]
+    assert pod_of(job)["volumes"][0]["downwardAPI"]["items"][1:] == []
+
+
 def test_stages_that_share_a_spec_would_each_have_the_same():
     given = step_input(run_of(RUNS["tao5"], STATUS), StepName.PRUNE, 1)
     texts = {}

@@ -72,11 +72,13 @@ def _workload(run: Run, given: StepInput) -> Workload:
         )
     stages = stages_of(given, _counts(run, given.cycle))
     _check_batch(run, given, gpus)
-    # With a spec of the user's the template is none of its training's, but shows that all the rest is in order.
+    files = {stage.spec_name: render(stage.experiment) for stage in stages}
+    if tao.spec_ref is not None:  # the pod fills in the user's own; rendering ours shows that the rest is in order
+        files = {}
     return Workload(
         requests=_REQUESTS,
         stages=tuple(_stage(tao, stage) for stage in stages),
-        files={stage.spec_name: render(stage.experiment) for stage in stages},
+        files=files,
         shared_memory=SHARED_MEMORY,
     )
 
