@@ -71,16 +71,12 @@ def _workload(run: Run, given: StepInput) -> Workload:
             "Ask for one, or leave it out.",
         )
     stages = stages_of(given, _counts(run, given.cycle))
+    containers = tuple(_stage(tao, stage) for stage in stages)
     _check_batch(run, given, gpus)
     files = {stage.spec_name: render(stage.experiment) for stage in stages}
     if tao.spec_ref is not None:  # the pod fills in the user's own; rendering ours shows that the rest is in order
         files = {}
-    return Workload(
-        requests=_REQUESTS,
-        stages=tuple(_stage(tao, stage) for stage in stages),
-        files=files,
-        shared_memory=SHARED_MEMORY,
-    )
+    return Workload(requests=_REQUESTS, stages=containers, files=files, shared_memory=SHARED_MEMORY)
 
 
 def _stage(tao: TaoTraining, stage: TaoStage) -> Stage:
