@@ -211,6 +211,24 @@ def test_a_loss_that_is_not_a_number_with_exit_0_and_success(dialect: Dialect) -
     assert judge(dialect, Action.TRAIN, 0, validated_late, artefacts_of(dialect, Action.TRAIN)).ok
 
 
+def test_an_epoch_that_was_not_validated_is_no_divergence() -> None:
+    late = '{"epoch": 3, "max_epoch": 80, "status": "RUNNING", "message": "Training loop in progress", "graphical": '
+    late += '{"loss": "2.5", "mean average precision": "nan"}, "kpi": {"mean average precision": "nan"}}\n'
+    interrupted = judge(TAO4, Action.TRAIN, 143, reading_of(status=late), Artefacts(checkpoints=(), epochs=80))
+    assert interrupted.reason is Reason.INTERRUPTED
+    ended = reading_of(log_of(TAO4, Action.TRAIN), csv="epoch,loss,mAP\n1,2.5,0.5\n2,2.5,nan\n")
+    early = Artefacts(checkpoints=("yolov4_resnet18_epoch_002.tlt",), epochs=80, early_stopping=True)
+    assert judge(TAO4, Action.TRAIN, 0, ended, early).ok
+
+
+def test_a_stage_that_left_no_word() -> None:
+    verdict = judge(
+        PYT7, Action.TRAIN, None, reading_of("\rEpoch 0:   4%|▎  | 1/27 [00:02<01:05]"), Artefacts(checkpoints=())
+    )
+    assert (verdict.reason, verdict.exit_code) == (Reason.INTERRUPTED, ExitCode.UNAVAILABLE)
+    assert "no word of how it ended" in verdict.message
+
+
 def test_a_mean_precision_that_is_not_a_number() -> None:
     status = json.dumps({"status": "SUCCESS", "message": "Evaluation finished successfully.", "kpi": {"mAP": "nan"}})
     verdict = judge(TAO5, Action.EVALUATE, 0, reading_of(status=status))

@@ -22,6 +22,7 @@ from alrun.core.redact import head
 
 from .actions import Action
 from .dialects import Dialect, Framework
+from .epochs import EpochReading
 from .reading import Reading
 from .signs import Sign, Symptom
 
@@ -259,6 +260,13 @@ class _Case:
         return whole or reading.finished or reading.said_finished or reading.execution == "PASS"
 
     @property
+    def cut_off(self) -> bool:
+        """Whether the stage ended without any word, not even an exit code: its container was killed."""
+        reading = self.reading
+        silent = self.exit_code is None and reading.execution is None and not (reading.finished or reading.failed)
+        return silent and self.artefacts is not None
+
+    @property
     def believed(self) -> bool:
         """Whether the claim outweighs signs of trouble in the log."""
         return self.claims_success and self.dialect.trusted
@@ -315,7 +323,7 @@ def _cause(case: _Case, diverged: str | None, missing: str | None) -> _Cause:
             return reason, diverged, remedy
         if (sign := case.reading.sign(symptom)) is not None:
             return reason, _told(sign), remedy
-    if case.reading.interrupted or case.exit_code in (_SIGINT, _SIGTERM):
+    if case.reading.interrupted or case.exit_code in (_SIGINT, _SIGTERM) or case.cut_off:
         return Reason.INTERRUPTED, case.reading.message or _how_ended(case), None
     if case.believed:
         return Reason.ARTEFACT_MISSING, missing or "", None
@@ -372,11 +380,21 @@ def _diverged(case: _Case) -> str | None:
         last = reading.epochs[-1] if reading.epochs else None
         if last is not None and "loss" in last.not_finite:
             return f"the loss of epoch {last.epoch} is not a number"
-        if last is not None and "mAP50" in last.not_finite and last.complete and case.dialect.framework is Framework.TF1:
+        if last is not None and "mAP50" in last.not_finite and _is_validated(case, last):
             return f"the mAP of the last epoch, {last.epoch}, is not a number"
     elif case.action is Action.EVALUATE and set(reading.not_finite) & {"mAP", "mAP50"}:
         return "the mAP is not a number"
     return None
+
+
+def _is_validated(case: _Case, last: EpochReading) -> bool:
+    """Whether TAO validates after this epoch for certain: TensorFlow 1 writes NaN where it did not, and always
+    validates after the last epoch of all, unless it stops early.
+    """
+    artefacts = case.artefacts or Artefacts()
+    total = last.total if last.total is not None else artefacts.epochs
+    at_end = last.epoch == total if total is not None else case.claims_success
+    return at_end and last.complete and not artefacts.early_stopping
 
 
 def _missing(case: _Case) -> str | None:
