@@ -14,7 +14,7 @@ export ALRUN_CLUSTER ?= demo
 export CONTEXT REGISTRY BASE_IMAGE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-model test-contract test-cluster lint cluster cluster-down images crds docs bench-operator bench-convert clean
+.PHONY: help demo test test-unit test-model test-contract test-cluster lint cluster cluster-down images crds docs bench-operator bench-convert bench-staging clean
 
 help: ## Say what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-operator: $(STAMP) ## Measure the operator: latency, API calls, memory, re
 
 bench-convert: $(STAMP) ## Measure the conversion of predictions against labelformat
 	@$(PYTHON) bench/convert.py
+
+bench-staging: $(STAMP) ## Measure labels on their way to a foreign trainer, and predictions on their way back, against labelformat
+	@$(PYTHON) bench/staging.py
 
 clean: ## Remove what the targets made in this folder
 	rm -rf .venv .local .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -246,7 +246,7 @@ def stage(
 
         def add(name: str, item: Labelled) -> None:
             _, width, height = item.image
-            labels.add(name, width, height, [_staged(box, form.tokens) for box in item.boxes])
+            labels.add(name, width, height, staged_boxes(item.boxes, form.tokens))
 
         for name, item in _fetched(context, work, images_of, items):
             add(name, item)
@@ -300,10 +300,20 @@ def write_class_map(work: Work, form: LabelForm) -> None:
     work.made(foreign.CLASS_MAP).write_text("".join(f"{token}\n" for token in form.tokens.values()), encoding="utf-8")
 
 
-def _staged(box: Box, tokens: Mapping[str, str]) -> Box:
-    return Box(
-        tokens[box.class_name], box.x_min, box.y_min, box.x_max, box.y_max, truncated=box.truncated, occluded=box.occluded
-    )
+def staged_boxes(boxes: Iterable[Box], tokens: Mapping[str, str]) -> list[Box]:
+    """The same labels, with the classes called as in staged files; what KITTI calls difficult stays so."""
+    return [
+        Box(
+            tokens[box.class_name],
+            box.x_min,
+            box.y_min,
+            box.x_max,
+            box.y_max,
+            truncated=box.truncated,
+            occluded=box.occluded,
+        )
+        for box in boxes
+    ]
 
 
 def _fetched(context: Context, work: Work, images_of: ImageSet, items: Iterable[Labelled]) -> Iterator[tuple[str, Labelled]]:
