@@ -37,6 +37,7 @@ def place(graphics: World) -> Iterator[Place]:
     registry = {"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": json.dumps({"auths": {}})}}
     graphics.kubectl.apply(
         secret | {"metadata": {"name": "tao-key", "namespace": place.name}, "stringData": {"key": KEY}},
+        secret | {"metadata": {"name": "ngc", "namespace": place.name}, "stringData": {"api-key": "nvapi-of-a-test"}},
         secret | {"metadata": {"name": "nvcr", "namespace": place.name}} | registry,
     )
     yield place
@@ -63,7 +64,12 @@ def yolo(data: Object) -> Object:
         "training": {
             "tao": {
                 "input": TINY,
-                "pretrained": {"path": None, "ngc": "nvidia/tao/pretrained_object_detection:resnet18", "image": TOOLKIT},
+                "pretrained": {
+                    "path": None,
+                    "ngc": "nvidia/tao/pretrained_object_detection:resnet18",
+                    "image": TOOLKIT,
+                    "keySecretRef": {"name": "ngc", "key": "api-key"},
+                },
                 "epochs": 3,
                 "batchSize": 2,
                 "checkpointInterval": 1,

@@ -120,7 +120,7 @@ def anchors(given: Any) -> list[list[tuple[float, float]]]:
     """The anchors of each level. The real program evaluates the text as Python: here it must be a literal.
 
     Raises:
-        ValueError: it is not three pairs of positive numbers.
+        ValueError: it is no list of pairs of positive numbers.
     """
     levels = []
     for name in ("big_anchor_shape", "mid_anchor_shape", "small_anchor_shape"):
@@ -132,8 +132,9 @@ def anchors(given: Any) -> list[list[tuple[float, float]]]:
             level = [(float(width), float(height)) for width, height in pairs]
         except (ValueError, TypeError, SyntaxError) as error:
             raise ValueError(f"{name}: {text!r} is no list of pairs: {error}") from error
-        if len(level) != 3 or min(min(pair) for pair in level) <= 0:
-            raise ValueError(f"{name}: {text!r} is not three pairs of positive numbers")
+        assert level, f"{name} in spec cannot be empty"
+        if min(min(pair) for pair in level) <= 0:
+            raise ValueError(f"{name}: {text!r} is not pairs of positive numbers")
         levels.append(level)
     return levels
 
