@@ -143,6 +143,7 @@ def test_a_field_that_is_not_there_is_told_with_the_line_of_its_section() -> Non
 LABELS = '    label_directory_path: "/alrun/data/train/labels"\n'
 VAL_LABELS = '    label_directory_path: "/alrun/data/val/labels"\n'
 MAPPING = '  target_class_mapping {\n    key: "object"\n    value: "object"\n  }\n'
+TWO_KINDS = '  data_sources { tfrecords_path: "/t" }\n  image_extension: "png"\n'
 VALIDATION = f'  validation_data_sources {{\n{VAL_LABELS}    image_directory_path: "/alrun/data/val/images"\n  }}\n'
 
 
@@ -162,7 +163,7 @@ VALIDATION = f'  validation_data_sources {{\n{VAL_LABELS}    image_directory_pat
             "dataset_config.image_extension",
         ),
         (
-            changed(TRAIN, "dataset_config {\n", 'dataset_config {\n  data_sources { tfrecords_path: "/t" }\n  image_extension: "png"\n'),
+            changed(TRAIN, "dataset_config {\n", "dataset_config {\n" + TWO_KINDS),
             "  data_sources {\n",
             "dataset_config.data_sources",
         ),
@@ -528,7 +529,7 @@ MUTATED = st.sampled_from([TRAIN, RETRAIN, RTDETR, DINO]).flatmap(
         lambda parts: parts[0][: parts[1]] + parts[3] + parts[0][parts[1] + parts[2] :]
     )
 )
-WORDS = "train dataset_config 1 -1 1e400 !!binary !!python/x << &a *a !!int 0b_ !!set dataset: train_data_sources:".split()
+WORDS = ["train", "dataset_config", "1", "-1", "1e400", "!!binary", "!!python/x", "<<", "&a", "*a", "!!int", "0b_", "!!set"]
 PIECES = st.lists(
     st.sampled_from(
         [

@@ -163,7 +163,7 @@ def resume(text: str, dialect: Dialect, checkpoint: str) -> str:
             yaml_experiment.resume(spec, checkpoint)
             epochs, written = int(spec["train"]["num_epochs"]), yaml_text.write(spec)
     except (text_format.ParseError, yaml_text.MalformedError, KeyError, TypeError) as error:
-        raise EngineError(_USER_SPEC, f"the spec of the training cannot be read: {error}", "correct the spec") from error
+        raise EngineError(_USER_SPEC, f"the spec of the training cannot be read: {error}", "Correct the spec.") from error
     name = checkpoint.rpartition("/")[2]
     done = dialect.checkpoint(name)
     if done is None or done.epoch >= epochs:
@@ -171,7 +171,7 @@ def resume(text: str, dialect: Dialect, checkpoint: str) -> str:
             "spec.training.tao.epochs",
             f"a training of {epochs} epochs is to go on from {name}, "
             + (f"which has {done.epoch}: nothing would be trained" if done else "whose name tells no epoch"),
-            "raise epochs, or start from the model's weights with startFrom: PreviousModel",
+            "Raise epochs, or start from the model's weights with startFrom: PreviousModel.",
         )
     return header + written
 
@@ -211,11 +211,11 @@ def _override(job: Experiment, lay: Callable[[str, str], str], reserved: Mapping
                 raise EngineError(
                     field,
                     f"{taken} is set by the run itself",
-                    f"set spec.{source} and delete the override" if source else "delete the override",
+                    f"Set spec.{source} and delete the override." if source else "Delete the override.",
                 )
         problem = lay(path, value)
         if problem:
-            raise EngineError(field, f"{value!r} cannot be set: {problem}", "correct path and value, as in the spec itself")
+            raise EngineError(field, f"{value!r} cannot be set: {problem}", "Correct path and value, as in the spec itself.")
 
 
 def _errors(text: str, job: Experiment, version: str) -> list[Finding]:
@@ -238,15 +238,19 @@ def _own_field(job: Experiment, finding: Finding) -> tuple[str, str, str]:
     path, message = finding.field, f"{finding.field} of the experiment spec: {finding.message}"
     for own in job.training.overrides:
         if path == own or path.startswith(f"{own}."):
-            return f"{_OVERRIDES}.{own}", message, finding.remedy
+            return f"{_OVERRIDES}.{own}", message, _sentence(finding.remedy)
     related = yolo_experiment.RELATED if job.training.network is TaoNetwork.YOLO_V4 else yaml_experiment.RELATED
-    return f"spec.{related.get(path) or 'training.tao'}", message, finding.remedy
+    return f"spec.{related.get(path) or 'training.tao'}", message, _sentence(finding.remedy)
 
 
 def _refused(finding: Finding) -> EngineError:
     where = [f"line {finding.line}"] if finding.line else []
     what = ": ".join([*where, *([finding.field] if finding.field else []), finding.message])
-    return EngineError(_USER_SPEC, what, finding.remedy)
+    return EngineError(_USER_SPEC, what, _sentence(finding.remedy))
+
+
+def _sentence(remedy: str) -> str:
+    return f"{remedy[:1].upper()}{remedy[1:]}."
 
 
 def _header(job: Experiment, version: str) -> str:
