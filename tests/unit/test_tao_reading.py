@@ -347,6 +347,16 @@ def test_other_networks_are_passed_over() -> None:
     assert reading == Reading()
 
 
+def test_detectnet_counts_from_zero() -> None:
+    stamp = "2024-01-31 11:05:27,929 [TAO Toolkit] [INFO] nvidia_tao_tf1.cv.detectnet_v2.tfhooks.monitor_hook 149: "
+    line = "Epoch {}/80: loss: {} learning rate: 1.25e-05 Time taken: 0:09:58 ETA: 13:07:22\n"
+    reading = of_log(stamp + line.format(0, 0.06473) + stamp + line.format(1, 0.05) + stamp + line.format(80, 0.04))
+    assert reading.epochs == (
+        EpochReading(1, 80, loss=0.06473, learning_rate=1.25e-05, complete=True),
+        EpochReading(2, 80, loss=0.05, learning_rate=1.25e-05),
+    )
+
+
 def test_long_lines_and_rubbish_cost_nothing() -> None:
     reader = Reader()
     for _ in range(64):

@@ -19,6 +19,7 @@ _LONGEST = 1_000
 """Characters of the longest line of a form that is known here."""
 
 _KERAS_EPOCH = re.compile(r"Epoch (\d{1,7})/(\d{1,7})(?!\d)")
+_DETECTNET_EPOCH = re.compile(r"Epoch (\d{1,7})/(\d{1,7}): loss: (\S{1,30}) learning rate: (\S{1,30})")
 _KERAS_BAR = re.compile(r"\s*(?P<done>\d{1,9})/(?P<total>\d{1,9}) \[[=>.]+\]")
 _KERAS_VALUE = re.compile(r" - (\w{1,60}): (\S{1,30})")
 _SAVED = re.compile(r"Epoch (\d{5,7}): saving model to (\S+)")
@@ -178,6 +179,13 @@ class StdoutReader:
                 self.network = "yolo_v4_tiny" if "cspdarknet_tiny" in found[2] else "yolo_v4"
             self.action = Action.TRAIN
             self.book.at(epoch).complete = True
+        elif found := _DETECTNET_EPOCH.match(text):  # counts from 0
+            if int(found[1]) < int(found[2]):
+                self._begin_epoch(int(found[1]) + 1, int(found[2]))
+                told = {"loss": number(found[3]), "learning_rate": number(found[4])}
+                self.book.at(int(found[1]) + 1).values.update(
+                    {name: value for name, value in told.items() if value is not None}
+                )
         elif (found := _KERAS_EPOCH.match(text)) and 0 < int(found[1]) <= int(found[2]):
             self._begin_epoch(int(found[1]), int(found[2]))
 
