@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alrun.engines.tao.actions import Action
@@ -644,6 +644,7 @@ PIECES = (
 STATUS_PIECES = (*TRAIN_STATUS.splitlines(keepends=True), *RTDETR_STATUS.splitlines(keepends=True), '{"status": "FAILURE"')
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=12), st.lists(st.sampled_from(STATUS_PIECES), max_size=8), st.data())
 def test_chunks_do_not_matter(log: Sequence[str], status: Sequence[str], data: st.DataObject) -> None:
     whole, parts = Reader(), Reader()
@@ -658,6 +659,7 @@ def test_chunks_do_not_matter(log: Sequence[str], status: Sequence[str], data: s
     assert parts.reading == whole.reading
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.text(), st.sampled_from(PIECES), st.sampled_from(STATUS_PIECES)), max_size=6), st.data())
 def test_nothing_that_is_written_makes_it_fail(texts: Sequence[str], data: st.DataObject) -> None:
     reader = Reader()
@@ -666,6 +668,7 @@ def test_nothing_that_is_written_makes_it_fail(texts: Sequence[str], data: st.Da
     json.dumps(as_json(reader.reading), allow_nan=False)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_bytes_of_any_kind(rubbish: bytes) -> None:
     reader = Reader()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alrun.engines.tao.reading import Reader
@@ -359,6 +359,7 @@ def test_an_exception_of_any_name_ends_a_traceback() -> None:
     assert reader.reading.message == "tao.Crash: in the 17th moon"
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["CUDA out of memory", "full_key: a.b", "Error: ", "a" * 500, "'", 'File "', " ", "\n"])))
 def test_any_mixture_of_words(words: list[str]) -> None:
     found = signs("".join(words))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alrun.api.status import Progress
@@ -343,6 +343,7 @@ FEEDS = [
 ]
 
 
+@settings(deadline=None)
 @given(st.permutations(["feed", "status", "csv"]), st.sampled_from([TAO4, TAO5, PYT7]), st.sampled_from([0, 1, 255, None]))
 def test_the_order_of_log_status_and_table_does_not_matter(
     order: Sequence[str], dialect: Dialect, exit_code: int | None
@@ -362,6 +363,7 @@ def test_the_order_of_log_status_and_table_does_not_matter(
     assert not verdicts[0].ok
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(CASES),
     st.one_of(st.none(), st.sampled_from([0, 1, 2, 130, 137, 143, 255])),
