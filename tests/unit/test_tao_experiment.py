@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -329,6 +331,7 @@ def test_ids_and_schedule_are_those_of_the_network(network: str, first: int, lr_
     [
         (YOLO | {"backbone": "resnet19"}, {}, "backbone", "there is no resnet with 19 layers"),
         (YOLO | {"backbone": "resnext"}, {}, "backbone", "'resnext' is no architecture of yolo_v4"),
+        (YOLO, {"anchors": None}, "anchors", "no anchors have been found"),
         (YOLO, {"train_images": 3}, "batchSize", "more than the 3 images"),
         ({}, {"train_images": 3}, "batchSize", "more than the 3 images"),
         ({}, {"val_images": 1}, "batchSize", "more than the 1 images"),
@@ -554,3 +557,18 @@ def test_every_spec_of_a_pytorch_network_passes_the_lint_and_has_only_fields_of_
             assert section is None
     if action is Action.TRAIN:
         assert fill(text, what) == text
+
+
+# Where the templates are
+
+
+def test_templates_are_where_the_programs_look_in_a_checkout_a_wheel_and_the_images() -> None:
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"] == {"specs": "alrun/engines/tao/specs"}
+    assert "COPY specs specs\n" in (root / "Dockerfile").read_text()
+    assert "!specs\n" in (root / ".dockerignore").read_text()
+    for network in TaoNetwork:
+        for action in [Action.TRAIN, Action.RETRAIN] if network is TaoNetwork.YOLO_V4 else YAML_ACTIONS:
+            name = f"{action.value}.{'txt' if network is TaoNetwork.YOLO_V4 else 'yaml'}"
+            assert template(network, action) == (root / "specs" / network.value / name).read_text()

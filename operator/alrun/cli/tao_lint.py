@@ -13,6 +13,7 @@ import typer
 
 from .errors import CliError, Exit
 from .options import Output, OutputOption
+from .tao_options import choice, tao_version
 
 if TYPE_CHECKING:
     from alrun.engines.tao.finding import Finding
@@ -58,12 +59,10 @@ def lint(
     from alrun.engines.tao.dialects import dialect_for  # noqa: PLC0415
     from alrun.engines.tao.lint import lint as findings_of  # noqa: PLC0415
 
-    known = TaoNetwork(_choice("--network", network, [item.value for item in TaoNetwork]))
-    asked = Action(_choice("--action", action, [item.value for item in Action])) if action is not None else None
-    if not _is_version(version):
-        raise CliError(f"--tao-version {version} is no version; write it like 5.0")
+    known = TaoNetwork(choice("--network", network, [item.value for item in TaoNetwork]))
+    asked = Action(choice("--action", action, [item.value for item in Action])) if action is not None else None
     try:
-        dialect_for(known, version, None)
+        dialect_for(known, tao_version(version), None)
     except EngineError as error:
         raise CliError(f"--tao-version {version}: {error.message}; {error.remedy}") from error
     name = "<stdin>" if spec == STDIN else str(spec)
@@ -74,17 +73,6 @@ def lint(
         typer.echo("\n".join(finding_lines(name, found)))
     if any(one.severity.value == "error" for one in found):
         raise typer.Exit(Exit.NEGATIVE)
-
-
-def _choice(option: str, text: str, names: Sequence[str]) -> str:
-    if text not in names:
-        raise CliError(f"{option} {text} is not known; choose one of {', '.join(names)}")
-    return text
-
-
-def _is_version(text: str) -> bool:
-    parts = text.split(".")
-    return 2 <= len(parts) <= 3 and all(part.isascii() and part.isdecimal() and len(part) < 5 for part in parts)
 
 
 def _read(path: Path) -> str:

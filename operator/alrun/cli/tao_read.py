@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import codecs
 import json
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from .errors import CliError, Exit
+from .tao_options import choice, tao_version
 
 if TYPE_CHECKING:
     from alrun.engines.tao.actions import Action
@@ -25,9 +25,6 @@ STDIN = "-"
 CHUNK = 1 << 20
 MAX_TABLE = 64 << 20
 """Bytes of the largest table: 10,000 epochs of 300 classes."""
-
-
-_VERSION = re.compile(r"[0-9]{1,4}([.][0-9]{1,4}){1,2}")
 
 
 class Kind(StrEnum):
@@ -97,14 +94,13 @@ def dialect_of(reading: Reading, network: str | None, version: str | None) -> Di
     Raises:
         CliError: there is no such network or version.
     """
-    if version is not None and not _VERSION.fullmatch(version):
-        raise CliError(f"--tao-version {version} is no version; write it like 5.0")
+    version = tao_version(version) if version is not None else None
     from alrun.api.spec import TaoNetwork  # noqa: PLC0415 - see `alrun.cli.app`
     from alrun.engines.engine import EngineError  # noqa: PLC0415
     from alrun.engines.tao import dialects  # noqa: PLC0415
 
     names = [item.value for item in TaoNetwork]
-    name = _choice("--network", network, names) if network is not None else reading.network
+    name = choice("--network", network, names) if network is not None else reading.network
     name = "yolo_v4" if name == "yolo_v4_tiny" else name
     if name not in names:
         return None
@@ -118,12 +114,6 @@ def dialect_of(reading: Reading, network: str | None, version: str | None) -> Di
         return dialects.dialect_for(TaoNetwork(name), None, None)
     except EngineError as error:
         raise CliError(str(error)) from error
-
-
-def _choice(option: str, text: str, names: Sequence[str]) -> str:
-    if text not in names:
-        raise CliError(f"{option} {text} is not known; choose one of {', '.join(names)}")
-    return text
 
 
 def outcome(
@@ -163,7 +153,7 @@ def read(
     from alrun.engines.tao.actions import Action  # noqa: PLC0415 - see `alrun.cli.app`
     from alrun.engines.tao.reading import Reader, as_json  # noqa: PLC0415
 
-    asked = Action(_choice("--action", action, [item.value for item in Action])) if action is not None else None
+    asked = Action(choice("--action", action, [item.value for item in Action])) if action is not None else None
     reader = Reader()
     kinds = {path: read_file(path, reader) for path in files}
     reading = reader.reading

@@ -108,6 +108,12 @@ def render(job: Experiment) -> str:
     network, version = job.training.network, version_for(job.training)
     text = template(network, job.action)
     if network is TaoNetwork.YOLO_V4:
+        if job.anchors is None:  # those of the template are of other data
+            raise EngineError(
+                "spec.training.tao.anchors",
+                "no anchors have been found for this data yet",
+                "Write anchors.kmeans to have them found, or anchors.shapes.",
+            )
         message = yolo_text.parse(text)
         yolo_experiment.lay_settings(message, job)
         yolo_experiment.lay_run(message, job)
