@@ -33,16 +33,13 @@ TRAINER = "registry.example.org/template-matcher:1"
 def provide(cluster: BreakableCluster) -> None:
     """Build whatever is missing and let the cluster's node have it under the names of the manifests."""
     worker = images.tag()
-    for name, dialect in TAO.items():
-        recipe = tao_recipe(dialect, worker)
+    recipes = {name: tao_recipe(dialect, worker) for name, dialect in TAO.items()}
+    if not all(cluster.loaded(recipe.image) for recipe in recipes.values()):
+        images.build("worker", worker)  # what they are built from may be gone from the builder's store
+    for name, recipe in {**recipes, TRAINER: trainer_recipe()}.items():
         if not cluster.loaded(recipe.image):
-            images.build("worker", worker)  # what the stand-in is built from may be gone from the builder's store
             cluster.load(images.build_recipe(recipe))
         cluster.name_image(recipe.image, name)
-    recipe = trainer_recipe()
-    if not cluster.loaded(recipe.image):
-        cluster.load(images.build_recipe(recipe))
-    cluster.name_image(recipe.image, TRAINER)
 
 
 def tao_recipe(dialect: str, worker: str) -> Recipe:
