@@ -33,16 +33,15 @@ from alrun.engines.tao.stages import stages_of
 from tests.unit.foreign_runs import Orchard, Pod, planted, tao
 from tests.unit.standin import BIN, ROOT
 
-SECRET = "nvidia_tlt"
-
 
 class Life:
     """A run's steps, one after the other."""
 
-    def __init__(self, root: Path, dialect: str, settings: dict[str, Any]) -> None:
+    def __init__(self, root: Path, compiled: Path, dialect: str, settings: dict[str, Any]) -> None:
         self.orchard = Orchard(root / "run", planted(root / "prepared"))
         self.orchard.label(0, [3, 4, 5, 6, 7])
-        self.root, self.dialect, self.settings = root, dialect, settings
+        self.root, self.compiled, self.dialect, self.settings = root, compiled, dialect, settings
+        self.secret = "nvidia_tlt"
         self.pod: Pod | None = None
 
     def staged(self, params: Params, cycle: int = 0, **failing: str) -> Pod:
@@ -61,7 +60,7 @@ class Life:
         return pod
 
     def _run(self, pod: Pod, stage: Stage, here: str, failing: dict[str, str]) -> None:
-        words = [word.replace(foreign.WORK, here).replace(KEY, SECRET) for word in shell_command(stage)]
+        words = [word.replace(foreign.WORK, here).replace(KEY, self.secret) for word in shell_command(stage)]
         environment = {name: value.replace(foreign.WORK, here) for name, value in foreign.ENVIRONMENT.items()}
         subprocess.run(
             words,
@@ -73,7 +72,7 @@ class Life:
                 "TAO_STANDIN_DIALECT": self.dialect,
                 "TAO_STANDIN_ITERATIONS": "2",
                 "TAO_STANDIN_SIDE": "64",
-                "JAX_COMPILATION_CACHE_DIR": f"{self.root}/compiled",
+                "JAX_COMPILATION_CACHE_DIR": str(self.compiled),
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
                 **failing,
             },
@@ -92,12 +91,18 @@ class Life:
         return self.pod.work.at(foreign.log_file(stage)).read_text()
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What was compiled is the same for many of the programs."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 KEYED = {"keySecretRef": {"name": "ngc", "key": "key"}}
 SMALL = {"epochs": 2, "checkpointInterval": 1, "input": {"width": 64, "height": 64}}
 
 
-def test_the_life_of_a_yolo(tmp_path: Path) -> None:
-    life = Life(tmp_path, "tao5", SMALL)
+def test_the_life_of_a_yolo(tmp_path: Path, compiled: Path) -> None:
+    life = Life(tmp_path, compiled, "tao5", SMALL)
     trained = life.step(TrainParams(validation_fraction=0.2))
     assert trained.counts["epochs"] == 2
     assert trained.model is not None
@@ -120,8 +125,8 @@ def test_the_life_of_a_yolo(tmp_path: Path) -> None:
     assert "Epoch 2/4" not in life.log("train")
 
 
-def test_the_life_of_an_encrypted_yolo(tmp_path: Path) -> None:
-    life = Life(tmp_path, "tao4", {**SMALL, **KEYED, "version": "4.0"})
+def test_the_life_of_an_encrypted_yolo(tmp_path: Path, compiled: Path) -> None:
+    life = Life(tmp_path, compiled, "tao4", {**SMALL, **KEYED, "version": "4.0"})
     trained = life.step(TrainParams(validation_fraction=0.2))
     assert trained.model is not None
     assert trained.model.endswith("yolov4_resnet18_epoch_002.tlt")
@@ -129,15 +134,35 @@ def test_the_life_of_an_encrypted_yolo(tmp_path: Path) -> None:
     life.step(PruneParams(prune=Prune(thresholds=[0.95], max_metric_loss=1.0), validation_fraction=0.2))
     life.step(RetrainParams(retrain=Retrain(epochs=1), validation_fraction=0.2))
     life.step(ExportParams(export=Export(), model="retrain"))
+    life.secret = "another"
+    assert life.staged(AssessParams(model="retrain")).failure()[:2] == (ExitCode.INVALID, "WrongModelKey")
 
 
-@pytest.mark.parametrize(("dialect", "network", "version"), [("pyt7", "rtdetr", "7.1"), ("pyt6", "dino", "6.0")])
-def test_the_life_of_a_transformer(tmp_path: Path, dialect: str, network: str, version: str) -> None:
+def test_a_yolo_that_writes_no_status(tmp_path: Path, compiled: Path) -> None:
+    life = Life(tmp_path, compiled, "tao3", {**SMALL, **KEYED, "version": "3.22.05"})
+    trained = life.step(TrainParams(validation_fraction=0.2))
+    assert "tao/mAP" in life.step(EvaluateParams()).metrics
+    assert trained.metrics == {"mAP50": pytest.approx(trained.metrics["mAP50"])}
+    assert life.step(InferParams(score_threshold=0.02)).counts["images"] == 7
+
+
+LATE = [
+    ("pyt7", "rtdetr", "7.1", "model_epoch_001.pth"),
+    ("pyt6", "dino", "6.0", "model_epoch_001_step_00004.pth"),
+    ("pyt5.5", "deformable_detr", "5.5", "model_epoch_001.pth"),
+    ("pyt5.0", "dino", "5.2", "dino_model_epoch=001.pth"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "network", "version", "checkpoint"), LATE)
+def test_the_life_of_a_transformer(
+    tmp_path: Path, compiled: Path, dialect: str, network: str, version: str, checkpoint: str
+) -> None:
     settings: dict[str, Any] = {"network": network, "version": version, "epochs": 2, "checkpointInterval": 1}
-    life = Life(tmp_path, dialect, settings | ({"input": SMALL["input"]} if network == "rtdetr" else {}))
+    life = Life(tmp_path, compiled, dialect, settings | ({"input": SMALL["input"]} if network == "rtdetr" else {}))
     trained = life.step(TrainParams(validation_fraction=0.2))
     assert trained.model is not None
-    assert Path(trained.model).name == ("model_epoch_001.pth" if network == "rtdetr" else "model_epoch_001_step_00004.pth")
+    assert Path(trained.model).name == checkpoint
     assert {"mAP50", "mAP", "tao/mAP", "tao/mAP50"} <= set(life.step(EvaluateParams()).metrics)
     assert life.step(InferParams(score_threshold=0.02)).counts["images"] == 7
     life.step(ExportParams(export=Export(), model="train"))
@@ -161,9 +186,9 @@ def test_the_life_of_a_transformer(tmp_path: Path, dialect: str, network: str, v
 )
 @pytest.mark.parametrize(("dialect", "network", "version"), [("tao5", "yolo_v4", "5.0"), ("pyt7", "rtdetr", "7.1")])
 def test_every_failure_has_a_reason_of_its_own(
-    tmp_path: Path, dialect: str, network: str, version: str, mode: str, code: int, reason: str
+    tmp_path: Path, compiled: Path, dialect: str, network: str, version: str, mode: str, code: int, reason: str
 ) -> None:
-    life = Life(tmp_path, dialect, {**SMALL, "network": network, "version": version})
+    life = Life(tmp_path, compiled, dialect, {**SMALL, "network": network, "version": version})
     pod = life.staged(TrainParams(validation_fraction=0.2), TAO_STANDIN_FAIL=mode)
     found_code, found_reason, _ = pod.failure()
     assert (found_code, found_reason) == (code, reason), pod.work.at(foreign.log_file("train")).read_text()
