@@ -115,6 +115,8 @@ class _Maker:
             score_threshold=score_threshold,
             train_images=self.counts.train if trains else None,
             val_images=self.counts.val if trains else None,
+            # stage-in repeats the images of a set that would not fill a batch
+            images=None if trains else self.work.batch_size,
             quantization_aware=quantization_aware,
             regularizer_off=action is Action.RETRAIN,
             onnx_file=output if action is Action.EXPORT else None,
