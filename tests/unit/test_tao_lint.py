@@ -252,6 +252,11 @@ def test_the_smallest_architecture_has_two_scales() -> None:
 def test_what_is_said_twice_is_an_error_though_tao_takes_the_last() -> None:
     text = changed(TRAIN, "  num_epochs: 80\n", "  num_epochs: 8\n  num_epochs: 80\n")
     assert found(text) == [(line_of(text, "num_epochs: 80"), "training_config.num_epochs", "error")]
+    text = changed(TRAIN, "  num_epochs: 80\n", "  num_epochs: 80\n\n  num_epochs: 80\n")
+    assert found(text) == [(36, "training_config.num_epochs", "warning")]
+    assert [one.field for one in lint(text + "{", YOLO, "5.0") if one.severity is Severity.ERROR] == [""]
+    text = changed(TRAIN, "eval_config {\n", "eval_config { }\neval_config {\n")
+    assert found(text) == [(58, "eval_config", "error")]
     text = changed(RETRAIN, "  enable_qat: false\n", '  resume_model_path: "/m/yolov4_resnet18_epoch_010.hdf5"\n')
     assert found(text, action=Action.TRAIN) == [
         (line_of(text, "pruned_model_path"), "training_config.pruned_model_path", "error")

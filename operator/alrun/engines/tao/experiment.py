@@ -184,7 +184,8 @@ def resume(text: str, dialect: Dialect, checkpoint: str) -> str:
 
 def _fill_yolo(raw: str, job: Experiment) -> str:
     for finding in yolo_text.malformed(raw):
-        raise _refused(finding)
+        if finding.severity is Severity.ERROR:
+            raise _refused(finding)
     message = yolo_text.parse(raw)
     yolo_experiment.lay_run(message, job)
     yolo_experiment.lay_batch(message, job)

@@ -71,7 +71,9 @@ class _Rules:
     counts: Counts
 
     def amounts(self) -> Iterator[Finding]:
-        names = ["dataset.batch_size", "dataset.num_classes"]
+        names = ["dataset.num_classes"]
+        if any(self._is(kind) for kind in _SOURCES):  # export and others do not read it
+            names.append("dataset.batch_size")
         if self._is("train"):
             names += ["train.num_epochs", "train.checkpoint_interval", "train.validation_interval", "train.num_gpus"]
         for field in names:

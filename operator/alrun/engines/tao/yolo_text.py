@@ -18,12 +18,12 @@ from .text_tree import DEEPEST, Node, depth, read_tree
 
 
 def parse(text: str) -> Any:
-    """A spec as a message.
+    """A spec as a message, read as TAO reads it: of what is there twice the last counts. `malformed` tells of that.
 
     Raises:
-        text_format.ParseError: it is malformed; TAO itself would let some of that pass, see `lint`.
+        text_format.ParseError: it is malformed.
     """
-    return text_format.Parse(text, experiment_class()())
+    return text_format.Merge(text, experiment_class()())
 
 
 def write(spec: Any) -> str:
@@ -32,15 +32,21 @@ def write(spec: Any) -> str:
 
 
 def malformed(text: str) -> list[Finding]:
-    """What keeps a text from being a spec at all; empty where `parse` takes it."""
+    """What keeps a text from being a spec at all, or makes it doubtful what it says."""
     if depth(text) > DEEPEST:
         return [_malformed(0, "messages are nested too deeply to be a spec", "write it as in specs/yolo_v4")]
     findings = list(_structure(read_tree(text), experiment_class().DESCRIPTOR, ""))
     try:
-        parse(text)
+        # The strict reading, unless it is known what is there twice and harmless.
+        (parse if findings else _parse_strictly)(text)
     except text_format.ParseError as error:
-        findings = findings or [_parse_error(error)]
+        if all(finding.severity is Severity.WARNING for finding in findings):
+            findings.append(_parse_error(error))
     return findings
+
+
+def _parse_strictly(text: str) -> Any:
+    return text_format.Parse(text, experiment_class()())
 
 
 def lint(text: str, action: Action | None, counts: Counts) -> list[Finding]:
@@ -59,7 +65,7 @@ def lint(text: str, action: Action | None, counts: Counts) -> list[Finding]:
 
 def _structure(node: Node, kind: Descriptor, path: str) -> Iterator[Finding]:
     """Unknown names, values of another type, and what is said twice, below a message."""
-    written = Counter(child.name for child in node.children)
+    before: dict[str, list[str | None]] = {}
     places: Counter[str] = Counter()
     groups: dict[str, str] = {}
     keys: set[str] = set()
@@ -74,14 +80,10 @@ def _structure(node: Node, kind: Descriptor, path: str) -> Iterator[Finding]:
         if repeated and field.message_type is not None and not is_map:
             here += f"[{places[child.name]}]"
         places[child.name] += 1
-        if not repeated and places[child.name] > 1:
-            yield Finding(
-                child.line,
-                Severity.ERROR,
-                here,
-                f"is there {written[child.name]} times, and TAO takes the last without a word",
-                "keep one",
-            )
+        if not repeated:
+            values = before.setdefault(child.name, [])
+            values.append(child.value)
+            yield from _twice(child, here, values)
         yield from _exclusive(child, field, here, groups)
         if is_map:
             key = child.find("key")
@@ -94,6 +96,16 @@ def _structure(node: Node, kind: Descriptor, path: str) -> Iterator[Finding]:
             yield from _structure(child, field.message_type, here)
         else:
             yield from _value(child, kind, here)
+
+
+def _twice(child: Node, path: str, values: list[str | None]) -> Iterator[Finding]:
+    """Tell of a field that is there again; `values` are those so far, with None for a message."""
+    if len(values) < 2:
+        return
+    same = child.value is not None and len(set(values)) == 1
+    severity = Severity.WARNING if same else Severity.ERROR
+    what = "with the same value" if same else "and TAO takes the last without a word"
+    yield Finding(child.line, severity, path, f"is there {len(values)} times, {what}", "keep one")
 
 
 def _exclusive(child: Node, field: FieldDescriptor, path: str, groups: dict[str, str]) -> Iterator[Finding]:
