@@ -44,14 +44,21 @@ class Life:
         self.secret = "nvidia_tlt"
         self.pod: Pod | None = None
 
-    def staged(self, params: Params, cycle: int = 0, **failing: str) -> Pod:
-        """The step up to its stage-out."""
+    def staged(self, params: Params, cycle: int = 0, *, edit: tuple[str, str] = ("", ""), **failing: str) -> Pod:
+        """The step up to its stage-out.
+
+        Args:
+            params: of the step.
+            cycle: of the run.
+            edit: what to replace in the specs, and by what.
+            failing: what the stand-in finds in its environment.
+        """
         pod = self.orchard.pod(params, cycle, **tao(**self.settings))
         pod.render_really()
         pod.stage_in()
         here = str(pod.work.root)
         for spec in pod.work.at(foreign.SPECS).iterdir():
-            spec.write_text(spec.read_text().replace(foreign.WORK, here))
+            spec.write_text(spec.read_text().replace(foreign.WORK, here).replace(*edit, 1))
         for stage in stages_of(pod.given):
             self._run(pod, Stage(stage.name, command(stage.call), image=""), here, failing)
         for stem in ("csv", "json"):  # what the logs say of places is told in the words of a pod again
@@ -171,20 +178,21 @@ def test_the_life_of_a_transformer(
     assert resumed.counts["epochs"] == 4
 
 
-@pytest.mark.parametrize(
-    ("mode", "code", "reason"),
-    [
-        ("oom", ExitCode.INVALID, "GpuOutOfMemory"),
-        ("nan", ExitCode.INVALID, "LossNotFinite"),
-        ("sigint", ExitCode.UNAVAILABLE, "Interrupted"),
-        ("no-status", ExitCode.FAILED, "StatusMissing"),
-        ("no-artefact", ExitCode.FAILED, "ArtefactMissing"),
-        ("disk-full", ExitCode.INVALID, "DiskFull"),
-        ("gpu-missing", ExitCode.FAILED, "NoGpu"),
-        ("crash", ExitCode.FAILED, "EngineFailed"),
-    ],
-)
-@pytest.mark.parametrize(("dialect", "network", "version"), [("tao5", "yolo_v4", "5.0"), ("pyt7", "rtdetr", "7.1")])
+FAILURES = [
+    ("oom", ExitCode.INVALID, "GpuOutOfMemory"),
+    ("nan", ExitCode.INVALID, "LossNotFinite"),
+    ("sigint", ExitCode.UNAVAILABLE, "Interrupted"),
+    ("no-status", ExitCode.FAILED, "StatusMissing"),
+    ("no-artefact", ExitCode.FAILED, "ArtefactMissing"),
+    ("disk-full", ExitCode.INVALID, "DiskFull"),
+    ("gpu-missing", ExitCode.FAILED, "NoGpu"),
+    ("crash", ExitCode.FAILED, "EngineFailed"),
+]
+NETWORKS = [("tao5", "yolo_v4", "5.0"), ("pyt7", "rtdetr", "7.1")]
+
+
+@pytest.mark.parametrize(("mode", "code", "reason"), FAILURES)
+@pytest.mark.parametrize(("dialect", "network", "version"), NETWORKS)
 def test_every_failure_has_a_reason_of_its_own(
     tmp_path: Path, compiled: Path, dialect: str, network: str, version: str, mode: str, code: int, reason: str
 ) -> None:
@@ -194,3 +202,27 @@ def test_every_failure_has_a_reason_of_its_own(
     assert (found_code, found_reason) == (code, reason), pod.work.at(foreign.log_file("train")).read_text()
     assert json.loads((pod.root / "termination-log").read_text())["remedy"]
     assert not life.orchard.world.file(paths.result(0, "train")).exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "edit", "reason"),
+    [
+        (0, ("hue:", "hu:"), "SpecRefused"),
+        (0, ("output_width: 64", "output_width: 65"), "SpecRefused"),
+        (1, ("num_epochs:", "num_epoch:"), "SpecRefused"),
+        (1, ("batch_size: 2", "batch_size: 50"), "DataTooSmall"),
+    ],
+)
+def test_what_a_spec_is_refused_for(tmp_path: Path, compiled: Path, place: int, edit: tuple[str, str], reason: str) -> None:
+    dialect, network, version = NETWORKS[place]
+    life = Life(tmp_path, compiled, dialect, {**SMALL, "network": network, "version": version})
+    pod = life.staged(TrainParams(validation_fraction=0.2), edit=edit)
+    assert pod.failure()[:2] == (ExitCode.INVALID, reason), pod.work.at(foreign.log_file("train")).read_text()
+
+
+def test_half_the_batch_is_enough(tmp_path: Path, compiled: Path) -> None:
+    life = Life(tmp_path, compiled, "tao5", {**SMALL, "onOutOfMemory": "HalveBatch"})
+    small_gpu = {"TAO_STANDIN_FAIL": "oom-above-batch=1"}
+    assert life.staged(TrainParams(), **small_gpu).failure()[:2] == (ExitCode.FAILED, "GpuOutOfMemory")
+    life.settings["batchSize"] = 1
+    assert life.staged(TrainParams(), **small_gpu).stage_out().counts["epochs"] == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from google.protobuf.text_format import ParseError
@@ -156,6 +157,36 @@ def test_ways_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TAO_STANDIN_FAIL", wrong)
         with pytest.raises(SystemExit, match="is no way to fail"):
             failures.wishes()
+
+
+def test_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[int] = []
+
+    def sleep(seconds: int) -> None:
+        slept.append(seconds)
+        if len(slept) > 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(failures.time, "sleep", sleep)
+    monkeypatch.setenv("TAO_STANDIN_FAIL", "slow-start=7@train,hang@evaluate")
+    failures.slow_start("train")
+    failures.slow_start("evaluate")
+    assert slept == [7]
+    with pytest.raises(KeyboardInterrupt):
+        failures.before_work(1, "evaluate")
+    assert slept == [7, 60, 60, 60]
+
+
+def test_a_containers_own_shared_memory_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = SimpleNamespace(f_frsize=4096, f_blocks=(64 << 20) // 4096)
+    monkeypatch.setattr(failures.os, "statvfs", lambda path: size)
+    failures.before_work(1, "train")  # not asked to look
+    monkeypatch.setenv("TAO_STANDIN_CHECK_SHM", "1")
+    with pytest.raises(failures.BusError, match="out of shared memory"):
+        failures.before_work(1, "train")
+    failures.before_work(1, "export")  # reads no data
+    size.f_blocks += 1
+    failures.before_work(1, "train")
 
 
 def test_a_download_needs_a_key_and_a_folder(tmp_path: Path) -> None:
