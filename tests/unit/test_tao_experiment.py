@@ -301,9 +301,11 @@ def test_a_pruned_model_is_trained_without_regularisation_and_for_eight_bits_whe
     assert (plain.regularizer.type, plain.enable_qat, plain.WhichOneof("load_model")) == (1, False, None)
 
 
-def test_inference_of_yolo_keeps_weak_boxes() -> None:
-    spec = yolo_text.parse(render(job(YOLO, Action.INFERENCE, score_threshold=0.002)))
-    assert spec.nms_config.confidence_threshold == pytest.approx(0.002)
+@pytest.mark.parametrize(("own", "wanted", "least"), [("0.001", 0.05, 0.001), ("0.3", 0.05, 0.05), ("0.3", 0.5, 0.3)])
+def test_inference_of_yolo_keeps_weak_boxes(own: str, wanted: float, least: float) -> None:
+    raw = OWN_YOLO.replace("confidence_threshold: 0.001", f"confidence_threshold: {own}")
+    spec = yolo_text.parse(fill(raw, job(YOLO, Action.INFERENCE, score_threshold=wanted)))
+    assert spec.nms_config.confidence_threshold == pytest.approx(least)
 
 
 def test_the_smallest_architecture_gets_two_scales_of_anchors() -> None:

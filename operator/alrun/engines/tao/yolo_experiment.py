@@ -59,10 +59,12 @@ _LOWEST_RATE = 1e-3
 
 
 def lay_run(spec: Any, job: Experiment) -> None:
-    """Set what every spec needs: paths, classes, anchors, start and epochs."""
+    """Set what every spec needs: paths, classes, anchors, start, epochs, and that weak boxes are kept."""
     _lay_data(spec.dataset_config, job)
     if job.anchors is not None:
         _lay_anchors(spec.yolov4_config, job.anchors)
+    if job.action is Action.INFERENCE:  # a threshold of the command's own comes after it
+        spec.nms_config.confidence_threshold = min(spec.nms_config.confidence_threshold, job.score_threshold)
     if job.action not in (Action.TRAIN, Action.RETRAIN):
         return
     training = spec.training_config
