@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil
 
-from alrun.api.spec import AnchorShape, CompressWhen, Pretrained, RunSpec, SecretKey, TaoNetwork, TaoTraining, TrainingEngine
+from alrun.api.spec import AnchorShape, CompressWhen, Pretrained, RunSpec, SecretKey, TaoTraining, TrainingEngine
 from alrun.api.status import CompressionStatus, PoolStatus, RunStatus
 from alrun.api.step import StepInput, StepName
 from alrun.core.course import compression_steps
@@ -149,13 +149,6 @@ def _check_batch(run: Run, given: StepInput, gpus: int) -> None:
             field,
             f"{step}, and {images} of the {labelled} labelled images are there to train on",
             "Lower batchSize, or label more before the first training with loop.initialBatch.",
-        )
-    # The PyTorch networks validate in batches of the same size, and refuse a set that does not fill one.
-    if tao_of(run.spec).network is not TaoNetwork.YOLO_V4 and counts.val is not None and batch > counts.val:
-        raise EngineError(
-            field,
-            f"{step}, and {counts.val} of the {labelled} labelled images are there to validate on",
-            "Lower batchSize, raise training.validation.fraction, or label more first with loop.initialBatch.",
         )
 
 

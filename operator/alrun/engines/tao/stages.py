@@ -77,6 +77,12 @@ class _Maker:
     dialect: Dialect
     counts: Counts
 
+    def _least(self, gpus: int) -> int | None:
+        """Images that a set is sure to have: the PyTorch networks refuse one that does not fill a batch, so stage-in
+        repeats the images of a set that would not, unless it is one to learn from.
+        """
+        return None if self.dialect.framework is Framework.TF1 else self.work.batch_size * gpus
+
     @property
     def model(self) -> str:
         return foreign.model(self.dialect.checkpoint_suffix)
@@ -114,9 +120,8 @@ class _Maker:
             gpus=gpus,
             score_threshold=score_threshold,
             train_images=self.counts.train if trains else None,
-            val_images=self.counts.val if trains else None,
-            # stage-in repeats the images of a set that would not fill a batch
-            images=None if trains else self.work.batch_size,
+            val_images=max(self.counts.val, self._least(gpus) or 1) if trains and self.counts.val is not None else None,
+            images=None if trains else self._least(gpus),
             quantization_aware=quantization_aware,
             regularizer_off=action is Action.RETRAIN,
             onnx_file=output if action is Action.EXPORT else None,
