@@ -6,6 +6,8 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -218,3 +220,10 @@ def test_whatever_goes_wrong_with_it_the_work_goes_on(
     assert pod.run(Part.WATCH) == 0
     assert waited == [None]  # until the pod ends: a container that ended would be started again and again
     assert "is no StepInput" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["inputs", "outputs", "watch"])
+def test_our_containers_beside_a_foreign_program_are_small(module: str) -> None:
+    """They are given little memory: neither the detector's libraries nor those of any other step are in them."""
+    code = f"import sys, alrun.steps.staging.{module}; print(*sorted({{'jax', 'pycocotools', 'boto3'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "\n"
