@@ -10,6 +10,7 @@ import pytest
 from alrun.api.spec import RunSpec
 from alrun.api.status import Phase
 from alrun.api.step import AssessParams, ExportParams, KmeansParams, StepName, TrainParams
+from alrun.core.course import anchors_of
 from alrun.core.inputs import step_input
 from alrun.core.plan import Reason
 from tests.model.world import World, at, with_tao
@@ -131,6 +132,38 @@ def test_anchors_that_were_found_are_told_to_the_steps_after() -> None:
     assert tao.anchors is not None
     assert [shape.width for shape in tao.anchors] == [10.0 * n for n in range(1, 10)]
     assert world.status.anchors == tao.anchors
+
+
+def test_an_earlier_cycles_model_keeps_the_anchors_it_was_trained_with() -> None:
+    world = World(spec=with_tao("End", every_cycle=True, maxCycles=2))
+    world.advance(until=at("evaluate", 1))
+    (job,) = world.live()
+    worse = '{"kind":"Result","step":"evaluate","cycle":1,"input":"x","digest":"y","metrics":{"mAP50":0.1}}'
+    world.finish(job, message=worse)
+    world.advance()
+    told = {job.request.input.params.step: job.request.input for job in world.jobs.values()}
+    first, last = world.status.cycles[0].anchors, world.status.cycles[1].anchors
+    assert first != last
+    assert world.status.anchors == last
+    for step, anchors in (("prune", first), ("retrain", first), ("assess", first), ("export", first), ("infer", last)):
+        work = told[step].tao
+        assert work is not None
+        assert work.anchors == anchors, step
+
+
+def test_a_retry_of_an_earlier_cycle_has_that_cycles_anchors() -> None:
+    world = World(spec=with_tao("Never", every_cycle=True)).advance()
+    world.retry("1/evaluate@1")
+    world.advance(until=at("evaluate", 1))
+    work = world.live()[0].request.input.tao
+    assert work is not None
+    assert work.anchors == world.status.cycles[1].anchors
+
+
+def test_the_best_models_anchors_outlive_its_cycle_in_the_status() -> None:
+    world = World(spec=with_tao("End", every_cycle=True, maxCycles=1)).advance()
+    status = world.status.model_copy(update={"cycles": [], "anchors": None})
+    assert anchors_of(status, 0) == world.status.cycles[0].anchors
 
 
 def test_kmeans_is_told_the_number_and_the_size() -> None:

@@ -148,6 +148,9 @@ class BestStatus(TolerantModel):
     metric: str = Field(description="Metric it was judged by, on the sealed test set.")
     value: float = Field(description="Value of the metric.")
     model: str = Field(description="Where it is.")
+    anchors: list[AnchorShape] | None = Field(
+        default=None, description="Anchors it was trained with, where kmeans found them."
+    )
 
 
 class CycleStatus(TolerantModel):
@@ -161,6 +164,7 @@ class CycleStatus(TolerantModel):
     annotator_seconds: float = Field(default=0.0, description="Annotator time spent in this cycle.")
     metrics: dict[str, float] = Field(default_factory=dict, description="On the sealed test set.")
     selection: str = Field(default="", description="Engine and rule, like Embedded/Default.")
+    anchors: list[AnchorShape] | None = Field(default=None, description="Anchors that kmeans found in this cycle.")
     model: str | None = Field(default=None, description="Where the model is.")
     results: dict[str, str] = Field(
         default_factory=dict, description="Step -> digest of its result, for reuse and provenance."
@@ -231,7 +235,7 @@ class RunStatus(TolerantModel):
     cycles: list[CycleStatus] = Field(default_factory=list, description="The last 20 cycles.")
     results: dict[str, str] = Field(default_factory=dict, description="Steps outside cycles -> digest of their result.")
     cost: CostStatus = Field(default_factory=CostStatus)
-    anchors: list[AnchorShape] | None = Field(default=None, description="Anchors that kmeans found, for the steps to come.")
+    anchors: list[AnchorShape] | None = Field(default=None, description="Anchors that kmeans found last.")
     batch_size: int | None = Field(default=None, description="Batch size that was lowered because GPU memory had run out.")
     compression: CompressionStatus | None = None
     stop: StopStatus | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alrun.api.spec import CompressWhen, RunSpec, TrainingEngine
+from alrun.api.spec import AnchorShape, CompressWhen, RunSpec, TrainingEngine
 from alrun.api.status import CompressionStatus, RunStatus
 from alrun.api.step import LOOP_STEPS, StepName
 
@@ -37,6 +37,20 @@ def needs_anchors(spec: RunSpec, cycle: int) -> bool:
     """Whether the cycle looks for anchors before it trains."""
     anchors = spec.training.tao.anchors if spec.training.tao else None
     return anchors is not None and anchors.kmeans is not None and (cycle == 0 or anchors.every_cycle)
+
+
+def anchors_of(status: RunStatus, cycle: int) -> list[AnchorShape] | None:
+    """The anchors that the cycle's model was, or is to be, trained with: the latest found in it or before it.
+
+    Of a cycle that the status no longer lists, they are known where its model is the best one; else kmeans was done
+    once, or the anchors are those found last.
+    """
+    found = [entry for entry in status.cycles if entry.cycle <= cycle and entry.anchors]
+    if found:
+        return max(found, key=lambda entry: entry.cycle).anchors
+    if status.best is not None and status.best.cycle == cycle:
+        return status.best.anchors or status.anchors
+    return status.anchors
 
 
 def loop_steps(spec: RunSpec, cycle: int) -> tuple[StepName, ...]:

@@ -13,7 +13,7 @@ from alrun.api import meta
 from alrun.api.spec import AnchorShape, RunSpec, Storage, TrainingEngine
 from alrun.api.step import CustomWork, DatasetInput, RunRef, StepInput, StepName, Store, TaoWork
 
-from .course import engine_of
+from .course import anchors_of, engine_of
 from .observed import Run
 from .params import params_of, tao_of
 from .pods import gpus_for
@@ -65,7 +65,7 @@ def step_input(run: Run, step: StepName, cycle: int) -> StepInput:
         workspace=_store(run.spec, Role.WORKSPACE),
         params=params_of(run, step, cycle),
         engine=engine,
-        tao=_tao(run, step) if engine == TrainingEngine.TAO else None,
+        tao=_tao(run, step, cycle) if engine == TrainingEngine.TAO else None,
         custom=_custom(run.spec) if engine == TrainingEngine.CUSTOM else None,
         upstream=upstream_of(run, step, cycle),
         salt=str(status.retries) if status.retries else "",
@@ -88,10 +88,10 @@ def _store(spec: RunSpec, role: Role) -> Store:
     )
 
 
-def _tao(run: Run, step: StepName) -> TaoWork:
+def _tao(run: Run, step: StepName, cycle: int) -> TaoWork:
     tao = tao_of(run.spec)
     stated = tao.anchors.shapes if tao.anchors else None
-    anchors: list[AnchorShape] | None = run.status.anchors if stated is None else stated
+    anchors: list[AnchorShape] | None = anchors_of(run.status, cycle) if stated is None else stated
     return TaoWork(
         training=tao,
         classes=run.spec.dataset.classes or [],

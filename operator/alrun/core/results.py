@@ -22,7 +22,7 @@ from alrun.api.step import COMPRESSION_STEPS, StepName, StepResult
 from . import stop as stop_rules
 from . import texts
 from .budget import limits
-from .course import compressed, needs_anchors, needs_fetch, next_compression
+from .course import anchors_of, compressed, needs_anchors, needs_fetch, next_compression
 from .draft import Draft
 from .plan import Reason
 
@@ -66,7 +66,7 @@ def _take_picks(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
 
 
 def _take_anchors(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
-    _put(draft, entry)
+    _put(draft, entry.model_copy(update={"anchors": result.anchors}))
     draft.set(anchors=result.anchors)
     _begin_or_stop(draft, StepName.TRAIN, entry.cycle)
 
@@ -158,7 +158,9 @@ def _take_metrics(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
         return
     best = draft.status.best
     if best is None or best.metric != name or value > best.value:
-        draft.set(best=BestStatus(cycle=entry.cycle, metric=name, value=value, model=entry.model or ""))
+        anchors = anchors_of(draft.status, entry.cycle)
+        best = BestStatus(cycle=entry.cycle, metric=name, value=value, model=entry.model or "", anchors=anchors)
+        draft.set(best=best)
     _begin_or_stop(draft, StepName.INFER, entry.cycle)
 
 

@@ -151,6 +151,8 @@ def _strip(entry: CycleStatus, before: tuple[StepName, ...]) -> CycleStatus:
     blank: dict[str, object] = {"results": {name.value: entry.results[name.value] for name in before}, "finished_at": None}
     if StepName.ANNOTATE not in before:
         blank |= {"new_images": 0, "new_boxes": 0, "annotator_seconds": 0.0}
+    if StepName.KMEANS not in before:
+        blank |= {"anchors": None}
     if StepName.TRAIN not in before:
         blank |= {"model": None}
     if StepName.EVALUATE not in before:
@@ -168,4 +170,4 @@ def _best(
     if not rated:
         return None
     top = max(rated, key=lambda known: (known.metrics[metric], -known.cycle))
-    return BestStatus(cycle=top.cycle, metric=metric, value=top.metrics[metric], model=top.model or "")
+    return BestStatus(cycle=top.cycle, metric=metric, value=top.metrics[metric], model=top.model or "", anchors=top.anchors)
