@@ -152,6 +152,13 @@ def test_the_newest_checkpoint_is_kept_once_nobody_writes_to_it(orchard: Orchard
     assert kept.history[0] == {"iteration": 1, "epoch": 1, "loss": 100.0, "learningRate": 0.001}
 
 
+def test_checkpoints_that_come_faster_than_looks_are_kept_one_behind(orchard: Orchard) -> None:
+    watched = Watched(orchard, TrainParams(), **tao())
+    lines = watched.while_(*(save(watched.pod, number) for number in (1, 2, 3, 4)))
+    assert lines == [f"kept {WEIGHTS.format(number)}, of epoch {number}, to go on from" for number in (1, 2, 3)]
+    assert sorted(orchard.files(paths.checkpoints(0, "train"))) == [NOTE, WEIGHTS.format(3)]
+
+
 def test_a_training_that_is_over_leaves_no_checkpoint(orchard: Orchard) -> None:
     watched = Watched(orchard, TrainParams(), **tao())
     watched.while_(save(watched.pod, 5), lambda: watched.pod.end("train", 0), nothing, nothing)

@@ -151,11 +151,11 @@ class CheckpointKeeper:
         self._epochs = stage.experiment.epochs
         self._work = work
         self._seen = TaoSeen(work, stage)
-        self._before: _State | None = None
+        self._before: dict[str, _State] = {}
         self._kept: _State | None = None
 
     def look(self) -> None:
-        """Bring the newest checkpoint where it is new and nobody writes to it any more.
+        """Bring the newest checkpoint that is as it was at the look before, and so written to by nobody.
 
         Raises:
             StoreError: it cannot be brought now; it is tried again at the next look.
@@ -163,12 +163,16 @@ class CheckpointKeeper:
         if exit_code(self._work, self._name) == 0:
             return  # the training is over, and stage-out has what it made
         self._seen.look()
-        newest = self._dialect.newest(judging.checkpoints(self._folder))
-        if newest is None or newest.epoch >= self._epochs:
+        found = {name: _State.of(self._folder / name) for name in judging.checkpoints(self._folder)}
+        settled = [name for name, state in found.items() if state == self._before.get(name)]
+        self._before = found
+        newest = self._dialect.newest(
+            name for name in settled if (one := self._dialect.checkpoint(name)) is not None and one.epoch < self._epochs
+        )
+        if newest is None:
             return
-        state = _State.of(self._folder / newest.name)
-        settled, self._before = state == self._before, state
-        if settled and state != self._kept and self._bring(state, newest.epoch):
+        state = found[newest.name]
+        if state != self._kept and self._bring(state, newest.epoch):
             self._kept = state
 
     def _bring(self, state: _State, epoch: int) -> bool:
