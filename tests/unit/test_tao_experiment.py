@@ -21,6 +21,7 @@ from alrun.engines.tao.experiment import Experiment, Start, StartKind, fill, ren
 from alrun.engines.tao.finding import Severity
 from alrun.engines.tao.lint import lint
 from alrun.engines.tao.templates import template
+from alrun.engines.tao.yaml_experiment import cadence
 from alrun.engines.tao.yaml_fields import fields_of, release_of
 from alrun.engines.tao.yolo_rules import anchors_of
 
@@ -574,3 +575,11 @@ def test_templates_are_where_the_programs_look_in_a_checkout_a_wheel_and_the_ima
         for action in [Action.TRAIN, Action.RETRAIN] if network is TaoNetwork.YOLO_V4 else YAML_ACTIONS:
             name = f"{action.value}.{'txt' if network is TaoNetwork.YOLO_V4 else 'yaml'}"
             assert template(network, action) == (root / "specs" / network.value / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "epochs", "interval"),
+    [(10, 80, 10), (10, 25, 5), (10, 12, 12), (10, 3, 3), (10, 73, 73), (1, 7, 1), (10, 60, 10), (4, 6, 3), (100, 6, 6)],
+)
+def test_the_last_epoch_has_its_turn(wanted: int, epochs: int, interval: int) -> None:
+    assert cadence(wanted, epochs) == interval

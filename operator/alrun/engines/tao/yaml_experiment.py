@@ -107,7 +107,7 @@ def lay_settings(spec: Spec, job: Experiment) -> None:
     _section(spec, "dataset")["batch_size"] = job.batch_size
     training = _section(spec, "train")
     training["seed"] = job.seed
-    training["checkpoint_interval"] = min(tao.checkpoint_interval, job.epochs)
+    training["checkpoint_interval"] = cadence(tao.checkpoint_interval, job.epochs)
     if tao.mixed_precision:
         training["precision"] = "fp16"
     rates = _section(training, "optim")
@@ -173,11 +173,21 @@ def resume(spec: Spec, checkpoint: str) -> None:
     training["resume_training_checkpoint_path"] = checkpoint
 
 
+def cadence(wanted: int, epochs: int) -> int:
+    """The interval nearest to the wanted one, as a factor, at which the last epoch has its turn.
+
+    These networks save and validate at every so many epochs and not once more at the end: after 25 epochs with an
+    interval of 10 the last five would be lost.
+    """
+    fitting = [number for number in range(1, epochs + 1) if epochs % number == 0]
+    return min(fitting, key=lambda number: (max(number, wanted) / min(number, wanted), number))
+
+
 def _lay_training(training: Spec, job: Experiment) -> None:
     training["num_epochs"] = job.epochs
     for name in ("checkpoint_interval", "validation_interval"):
         if isinstance(training.get(name), int):
-            training[name] = min(training[name], job.epochs)
+            training[name] = cadence(training[name], job.epochs)
     training.pop("resume_training_checkpoint_path", None)
     training.pop("pretrained_model_path", None)
     if job.start is not None:
