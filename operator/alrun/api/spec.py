@@ -415,7 +415,7 @@ class TaoTraining(Model):
         default=None, description="Highest learning rate. Left out: as in the network's template."
     )
     checkpoint_interval: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=10, description="Epochs between two checkpoints; lowered to `epochs` where it is more."
+        default=10, description="Epochs between two checkpoints, nearly: the last epoch always has one."
     )
     mixed_precision: bool = Field(default=False, description="Train with 16-bit floats where that is safe.")
     augmentation: TaoAugmentation | None = Field(default=None, description="Only with network yolo_v4.")
