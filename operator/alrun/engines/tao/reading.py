@@ -189,7 +189,7 @@ def as_json(value: Any) -> Any:
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         named = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
-        unknown = (None, "", (), {})
+        unknown: tuple[object, ...] = (None, "", (), {})
         return {to_camel(name): as_json(part) for name, part in named.items() if part not in unknown}
     if isinstance(value, Mapping):
         return {str(name): as_json(part) for name, part in value.items()}
