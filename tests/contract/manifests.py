@@ -519,6 +519,12 @@ WRONG: tuple[Wrong, ...] = (
         "did you mean yolo_v4?",
         "Unsupported value",
     ),
+    Wrong(
+        "a backbone for yolo_v4",
+        _yolo(pretrained={"path": "w.hdf5", "part": "Backbone"}),
+        _tao_field("pretrained.part"),
+        "yolo_v4 takes whole models and backbones alike",
+    ),
     Wrong("yolo_v4 without anchors", _yolo(anchors=DELETE), _tao_field("anchors"), "network yolo_v4 needs anchors"),
     *(
         Wrong(

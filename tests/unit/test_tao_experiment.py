@@ -17,9 +17,10 @@ from alrun.engines.foreign import ImageSet
 from alrun.engines.tao import yaml_text, yolo_text
 from alrun.engines.tao.actions import Action
 from alrun.engines.tao.dialects import dialect_of, version_for
-from alrun.engines.tao.experiment import Experiment, Start, StartKind, fill, render, resume
+from alrun.engines.tao.experiment import Experiment, fill, render, resume
 from alrun.engines.tao.finding import Severity
 from alrun.engines.tao.lint import lint
+from alrun.engines.tao.start import Start, StartKind
 from alrun.engines.tao.templates import template
 from alrun.engines.tao.yaml_experiment import cadence
 from alrun.engines.tao.yaml_fields import fields_of, release_of
@@ -452,6 +453,16 @@ def test_the_users_own_anchors_are_refused_where_they_are_code() -> None:
 
 
 # Going on
+
+
+def test_a_backbone_is_no_model() -> None:
+    what = job({}, start=Start(StartKind.BACKBONE, "/alrun/models/start.pth"))
+    spec = yaml_text.parse(render(what))
+    assert spec["model"]["pretrained_backbone_path"] == "/alrun/models/start.pth"
+    assert "pretrained_model_path" not in spec["train"]
+    assert errors(render(what), what) == []
+    resumed = yaml_text.parse(resume(render(what), what.dialect, "/alrun/models/model_epoch_009.pth"))
+    assert "pretrained_backbone_path" not in resumed["model"]
 
 
 def test_a_training_goes_on_from_a_checkpoint_and_from_nothing_else() -> None:

@@ -476,6 +476,14 @@ BLOCK_RULES: tuple[Rule, ...] = (
         "must map paths of fields of the experiment spec to values",
         "write paths like train.optim.lr",
     ),
+    Rule(
+        ("spec.training.tao",),
+        "self.network != 'yolo_v4' || !has(self.pretrained) || self.pretrained.part != 'Backbone'",
+        lambda value: value["network"] != "yolo_v4" or value.get("pretrained", {}).get("part") != "Backbone",
+        "yolo_v4 takes whole models and backbones alike, and finds out which it is given",
+        "delete pretrained.part",
+        field="pretrained.part",
+    ),
     _exactly_one(("spec.training.tao.specRef",), ("configMap", "path"), "keep one of them"),
     _exactly_one(("spec.training.tao.pretrained",), ("ngc", "path"), "keep one of them"),
     Rule(

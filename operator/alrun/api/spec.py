@@ -306,6 +306,13 @@ class SpecSource(Model):
     path: FilePath | None = Field(default=None, description="File below dataset.uri.")
 
 
+class PretrainedPart(StrEnum):
+    """What pretrained weights are of."""
+
+    MODEL = "Model"
+    BACKBONE = "Backbone"
+
+
 class Pretrained(Model):
     """Weights that are not of this run: exactly one of `ngc` and `path`."""
 
@@ -320,6 +327,11 @@ class Pretrained(Model):
         | None
     ) = Field(default=None, description="Model in NGC's registry, like nvidia/tao/pretrained_object_detection:resnet18.")
     path: FilePath | None = Field(default=None, description="File below dataset.uri: .hdf5, .tlt or .pth.")
+    part: PretrainedPart = Field(
+        default=PretrainedPart.MODEL,
+        description="What the weights are of. Backbone: of the backbone alone, for rtdetr, dino and deformable_detr; yolo_v4 "
+        "finds out by itself.",
+    )
     image: ImageName | None = Field(
         default=None, description="Image with the `ngc` command that downloads the model. Only with ngc, which needs it."
     )

@@ -171,8 +171,12 @@ def _stage_in(frame: _Frame) -> str:
         if _done_before(context) is not None:
             skip_stages(work)
             return "nothing is left to be done by the stages"
-        # the two are projected into one folder
-        return stage_in(context, work, frame.input_path.with_name(Path(FILES_PATH).name))
+        earlier = os.umask(0o002)  # stages that are made to run as another user share the volume's group with us
+        try:
+            # the two are projected into one folder
+            return stage_in(context, work, frame.input_path.with_name(Path(FILES_PATH).name))
+        finally:
+            os.umask(earlier)
 
 
 def _watch_stages(frame: _Frame) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from google.protobuf import text_format
 
@@ -23,6 +22,7 @@ from .actions import Action
 from .dialects import Dialect, Framework, version_for
 from .finding import Finding, Severity
 from .lint import lint
+from .start import Start
 from .templates import template
 
 _USER_SPEC = "spec.training.tao.specRef"
@@ -31,23 +31,6 @@ _HEADER_LINES = 2
 
 Anchor = tuple[float, float]
 """Width and height of an anchor box, in pixels of the network's input."""
-
-
-class StartKind(StrEnum):
-    """How a training uses the model that it starts from."""
-
-    PRETRAINED = "pretrained"
-    """Its weights, in a new training."""
-    PRUNED = "pruned"
-    """Its structure and weights: what pruning left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """A model that a training starts from."""
-
-    kind: StartKind
-    path: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from alrun.api.spec import StartFrom, TaoTraining
+from alrun.api.spec import PretrainedPart, StartFrom, TaoTraining
 from alrun.api.step import ExportParams, InferParams, PruneParams, RetrainParams, StepInput, StepName, TaoWork, TrainParams
 
 from .. import foreign
@@ -19,7 +19,8 @@ from ..foreign import LEAST_SCORE, ImageSet, class_tokens
 from .actions import Action
 from .commands import Call
 from .dialects import Dialect, Framework, dialect_of
-from .experiment import Experiment, Start, StartKind
+from .experiment import Experiment
+from .start import Start, StartKind
 
 NGC_SUFFIX: Mapping[Framework, str] = MappingProxyType({Framework.TF1: ".hdf5", Framework.PYTORCH: ".pth"})
 """What weights in NGC's registry that a training may start from are called."""
@@ -156,7 +157,13 @@ def _train(make: _Maker) -> tuple[TaoStage, ...]:
         StartFrom.PRETRAINED: start_suffix(training, make.dialect),
         StartFrom.PREVIOUS_MODEL: make.dialect.checkpoint_suffix,
     }.get(params.start_from)
-    start = Start(StartKind.PRETRAINED, foreign.start(suffix)) if suffix else None
+    alone = (
+        params.start_from is StartFrom.PRETRAINED
+        and training.pretrained is not None
+        and training.pretrained.part is PretrainedPart.BACKBONE
+    )
+    kind = StartKind.BACKBONE if alone else StartKind.PRETRAINED
+    start = Start(kind, foreign.start(suffix)) if suffix else None
     return (make.stage("train", Action.TRAIN, epochs=params.epochs_before + training.epochs, start=start),)
 
 

@@ -9,6 +9,7 @@ from alrun.api.spec import TaoInput, TaoNetwork
 from .. import foreign
 from ..foreign import ImageSet
 from .actions import Action
+from .start import StartKind
 from .yaml_fields import fields_of, release_of
 from .yaml_rules import FIRST_ID
 from .yaml_text import MalformedError, value_of
@@ -32,6 +33,7 @@ RESERVED = {
     "train.gpu_ids": "pods.training.gpus",
     "train.results_dir": "",
     "train.pretrained_model_path": "training.startFrom",
+    "model.pretrained_backbone_path": "training.tao.pretrained",
     "train.resume_training_checkpoint_path": "training.startFrom",
     "evaluate.checkpoint": "",
     "evaluate.results_dir": "",
@@ -75,6 +77,9 @@ def lay_run(spec: Spec, job: Experiment) -> None:
             dataset["train_data_sources"] = [_source(ImageSet.TRAIN)]
             dataset["val_data_sources"] = validation if network is TaoNetwork.RTDETR else [validation]
             _lay_training(task, job)
+            _section(spec, "model").pop("pretrained_backbone_path", None)
+            if job.start is not None and job.start.kind is StartKind.BACKBONE:
+                _section(spec, "model")["pretrained_backbone_path"] = job.start.path
         case Action.EVALUATE:
             dataset["test_data_sources"] = _source(job.images_of)
             task["checkpoint"] = job.model
@@ -170,6 +175,7 @@ def resume(spec: Spec, checkpoint: str) -> None:
     """Let a training go on from a checkpoint."""
     training = _section(spec, "train")
     training.pop("pretrained_model_path", None)
+    _section(spec, "model").pop("pretrained_backbone_path", None)
     training["resume_training_checkpoint_path"] = checkpoint
 
 
@@ -190,7 +196,7 @@ def _lay_training(training: Spec, job: Experiment) -> None:
             training[name] = cadence(training[name], job.epochs)
     training.pop("resume_training_checkpoint_path", None)
     training.pop("pretrained_model_path", None)
-    if job.start is not None:
+    if job.start is not None and job.start.kind is not StartKind.BACKBONE:
         training["pretrained_model_path"] = job.start.path
 
 
