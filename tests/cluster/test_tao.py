@@ -127,6 +127,12 @@ def test_the_tutorials_run_is_done(yolo_done: Object) -> None:
     )
 
 
+def test_our_metric_is_that_of_tao(yolo_done: Object) -> None:
+    """TAO's own figure, from its `evaluate`, and ours, from the boxes of its `inference`, by the same rule."""
+    for cycle in yolo_done["cycles"]:
+        assert cycle["metrics"]["mAP50Sample"] == pytest.approx(cycle["metrics"]["tao/mAP"], abs=0.01)
+
+
 def test_each_cycle_goes_on_where_the_one_before_ended(runs: dict[str, Run], yolo_done: Object) -> None:
     names = [cycle["model"].rpartition("/")[2] for cycle in yolo_done["cycles"]]
 
