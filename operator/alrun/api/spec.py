@@ -329,7 +329,7 @@ class Pretrained(Model):
     path: FilePath | None = Field(default=None, description="File below dataset.uri: .hdf5, .tlt or .pth.")
     part: PretrainedPart = Field(
         default=PretrainedPart.MODEL,
-        description="What the weights are of. Backbone: of the backbone alone, for rtdetr, dino and deformable_detr; yolo_v4 "
+        description="What the weights are of. Backbone: of the backbone alone, for the PyTorch networks; yolo_v4 "
         "finds out by itself.",
     )
     image: ImageName | None = Field(
