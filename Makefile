@@ -33,7 +33,7 @@ lint: $(STAMP) ## Style, imports between layers, types, generated files
 
 test-unit: $(STAMP) ## Unit tests: no cluster, under a minute
 	@echo "== unit tests"
-	@$(PYTEST) -q tests/unit
+	@$(PYTEST) -q -n auto tests/unit
 
 test-model: $(STAMP) ## Random schedules and crashes against a model of the API server
 	@echo "== model tests"
