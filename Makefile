@@ -41,7 +41,7 @@ test-model: $(STAMP) ## Random schedules and crashes against a model of the API 
 
 test-contract: $(STAMP) ## Tests against the real programs of others
 	@echo "== contract tests"
-	@tools=$$(python3 -m localcluster tools) && eval "$$tools" && ALRUN_REQUIRE_TOOLS=1 $(NICE) $(PYTEST) -q tests/contract
+	@tools=$$(python3 -m localcluster tools) && eval "$$tools" && ALRUN_REQUIRE_TOOLS=1 $(NICE) $(PYTEST) -q -n auto --dist loadgroup tests/contract
 
 test-cluster: $(STAMP) ## Tests on a real Kubernetes, which is removed afterwards
 	@echo "== cluster tests"

@@ -15,6 +15,8 @@ from .api_server import Answer, ApiServer
 from .conftest import RUNS
 from .manifests import ONLY_OFFLINE, RIGHT, WRONG, Wrong, manifest
 
+pytestmark = pytest.mark.xdist_group("api-server")  # it is started once
+
 DRY_RUN = f"{RUNS}?dryRun=All&fieldValidation=Strict"
 
 

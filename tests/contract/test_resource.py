@@ -21,6 +21,8 @@ from .api_server import Answer, ApiServer
 from .conftest import RUNS
 from .manifests import RIGHT, manifest
 
+pytestmark = pytest.mark.xdist_group("api-server")  # it is started once
+
 CRD_FILE = Path(__file__).parents[2] / "crds" / "activelearningruns.yaml"
 _numbers = itertools.count()
 STARTED = {"phase": "Preparing", "startedAt": "2026-01-01T00:00:00Z"}
