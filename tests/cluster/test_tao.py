@@ -7,6 +7,7 @@ the first test and go on side by side; each test waits for its own.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,13 +48,19 @@ def place(graphics: World) -> Iterator[Place]:
 @pytest.fixture(scope="module", autouse=True)
 def runs(place: Place) -> dict[str, Run]:
     """All runs of this module, by name."""
-    data = {"images": place.world.layout.images, "labels": {"path": place.world.layout.labels, "format": "KITTI"}}
+    data = pictures(place)
     return {
         "yolo": place.apply("yolo", place.example("tao-yolo-v4.yaml", yolo(data))),
         "rtdetr": place.apply("rtdetr", place.example("tao-rtdetr.yaml", rtdetr(data))),
         "tlt": place.apply("tlt", place.example("tao-yolo-v4-tlt.yaml", tlt(data))),
-        **{name: place.apply(name, failing(place, data, name, *how)) for name, how in FAILURES.items()},
+        **{name: place.apply(name, failing(place, data, *how)) for name, how in FAILURES.items()},
     }
+
+
+def pictures(place: Place) -> Object:
+    """Where the images and labels are."""
+    layout = place.world.layout
+    return {"images": layout.images, "labels": {"path": layout.labels, "format": layout.format}}
 
 
 def yolo(data: Object) -> Object:
@@ -269,10 +276,15 @@ FAILURES: dict[str, tuple[str, str, str, Object]] = {
 }
 
 
-def failing(place: Place, data: Object, name: str, mode: str, section: str, step: str, changes: Object) -> Object:
+def failing(place: Place, data: Object, mode: str, section: str, step: str, changes: Object) -> Object:
     """One small cycle that meets a way to fail."""
+    return merged(small(place, data), merged({"pods": {section: {"patch": [stage_env(TAO_STANDIN_FAIL=mode)]}}}, changes))
+
+
+def small(place: Place, data: Object) -> Object:
+    """One small cycle."""
     shapes = [{"width": 8.0 * size, "height": 8.0 * size} for size in (1, 2, 3)]
-    spec = place.spec(
+    return place.spec(
         {
             "dataset": data | {"classes": ["washer", "bolt", "nut"]},
             "loop": {"initialBatch": {"count": 4}, "maxCycles": 1},
@@ -290,11 +302,9 @@ def failing(place: Place, data: Object, name: str, mode: str, section: str, step
                     "batchSize": 2,
                 },
             },
-            "pods": {section: {"patch": [stage_env(TAO_STANDIN_FAIL=mode)]}},
             "retry": {"failures": 2},
         }
     )
-    return merged(spec, changes)
 
 
 def fails(runs: dict[str, Run], name: str) -> dict[str, Any]:
@@ -362,3 +372,31 @@ def test_a_slow_start_is_no_failure(runs: dict[str, Run]) -> None:
 
     assert "StepFailed" not in {event["reason"] for event in runs["slow-start"].events()}
     assert status["cyclesDone"] == 1
+
+
+def test_a_lost_pod_does_not_begin_anew(place: Place) -> None:
+    epochs = 40
+    long = {
+        "training": {"tao": {"epochs": epochs, "checkpointInterval": 1}},
+        "pods": {"training": {"patch": [stage_env(TAO_STANDIN_ITERATIONS="30")]}},
+    }
+    run = place.apply("lost", merged(small(place, pictures(place)), long))
+
+    def well_under_way(status: Object) -> bool:
+        step = status.get("step") or {}
+        return step.get("name") == "train" and (step.get("progress") or {}).get("done", 0) >= epochs // 3
+
+    job = run.until("a third of the training", well_under_way, timeout=300)["step"]["job"]
+    (pod,) = run.pods(job)
+    run.world.core.delete_namespaced_pod(pod.metadata.name, run.namespace)
+    status = run.phase("Succeeded", timeout=600)
+
+    assert "StepDisrupted" in {event["reason"] for event in run.events()}
+    assert status["cycles"][0]["model"].endswith(f"_epoch_{epochs:03d}.hdf5")
+    folder = f"{run.root}cycles/000/train/"
+    spec = run.world.read(folder + "logs/train.txt").decode()
+    resumed = re.search(r'resume_model_path: "[^"]*_epoch_(\d+)\.hdf5"', spec)
+    assert resumed
+    assert 0 < int(resumed[1]) < epochs
+    history = [json.loads(line) for line in run.world.read(folder + "history.jsonl").decode().splitlines()]
+    assert [line["epoch"] for line in history] == list(range(1, epochs + 1))
