@@ -13,7 +13,7 @@ from alrun.api.step import CustomWork, Params, StepFailure, StepInput, StepResul
 from alrun.data import kitti
 from alrun.data.boxes import Box
 from alrun.engines import foreign
-from alrun.engines.tao.experiment import render
+from alrun.engines.tao.spec.render import render
 from alrun.engines.tao.stages import stages_of
 from alrun.steps import run as frame
 from alrun.steps.run import Part

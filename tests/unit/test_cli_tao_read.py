@@ -12,7 +12,7 @@ from alrun.cli import tao_read
 from alrun.cli.errors import CliError, Exit
 from alrun.cli.main import main
 from alrun.cli.tao_read import Kind, kind_of
-from alrun.engines.tao.reading import Reader
+from alrun.engines.tao.reading.reader import Reader
 
 LOG = (
     "2022-01-18 02:35:26,737 [INFO] iva.yolo_v4: Loading\n"

@@ -28,7 +28,7 @@ from alrun.engines.job import build_job
 from alrun.engines.registry import check
 from alrun.engines.tao.actions import Action
 from alrun.engines.tao.dialects import DIALECTS
-from alrun.engines.tao.experiment import render
+from alrun.engines.tao.spec.render import render
 from alrun.engines.tao.stages import stages_of as tao_stages
 
 from .runs import run_of

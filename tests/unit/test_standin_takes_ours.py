@@ -19,8 +19,8 @@ from alrun.engines.tao.actions import Action
 from alrun.engines.tao.commands import Call, command
 from alrun.engines.tao.dialects import DIALECTS as OURS
 from alrun.engines.tao.dialects import Dialect, Framework
-from alrun.engines.tao.experiment import Experiment, render
-from alrun.engines.tao.start import Start, StartKind
+from alrun.engines.tao.spec.experiment import Experiment, Start, StartKind
+from alrun.engines.tao.spec.render import render
 
 ANCHORS = [(float(side), float(side) + 1) for side in range(10, 100, 10)]
 RENDERED = [Action.TRAIN, Action.RETRAIN, Action.EVALUATE, Action.INFERENCE, Action.PRUNE, Action.EXPORT]

@@ -10,7 +10,7 @@ import pytest
 from alrun.api import paths
 from alrun.api.step import EvaluateParams, ExitCode, FetchParams, StepResult, TrainParams
 from alrun.data.stores import FileNotFoundInStore
-from alrun.engines.tao.experiment import render
+from alrun.engines.tao.spec.render import render
 from alrun.engines.tao.stages import stages_of
 from alrun.steps import fetch
 from alrun.steps.context import StepError

@@ -14,17 +14,18 @@ from hypothesis import strategies as st
 from alrun.api.spec import TaoNetwork, TaoTraining
 from alrun.engines.engine import EngineError
 from alrun.engines.foreign import ImageSet
-from alrun.engines.tao import yaml_text, yolo_text
 from alrun.engines.tao.actions import Action
 from alrun.engines.tao.dialects import dialect_of, version_for
-from alrun.engines.tao.experiment import Experiment, fill, render, resume
-from alrun.engines.tao.finding import Severity
-from alrun.engines.tao.lint import lint
-from alrun.engines.tao.start import Start, StartKind
-from alrun.engines.tao.templates import template
-from alrun.engines.tao.yaml_experiment import cadence
-from alrun.engines.tao.yaml_fields import fields_of, release_of
-from alrun.engines.tao.yolo_rules import anchors_of
+from alrun.engines.tao.spec.experiment import Experiment, Start, StartKind
+from alrun.engines.tao.spec.finding import Severity
+from alrun.engines.tao.spec.lint import lint
+from alrun.engines.tao.spec.pytorch import text as yaml_text
+from alrun.engines.tao.spec.pytorch.fields import fields_of, release_of
+from alrun.engines.tao.spec.pytorch.values import cadence
+from alrun.engines.tao.spec.render import fill, render, resume
+from alrun.engines.tao.spec.templates import template
+from alrun.engines.tao.spec.yolo import text as yolo_text
+from alrun.engines.tao.spec.yolo.rules import anchors_of
 
 YOLO = {"network": "yolo_v4", "version": "5.0", "anchors": {"kmeans": 9}}
 NINE = [(8.0 * number, 6.0 * number) for number in range(1, 10)]
@@ -579,7 +580,7 @@ def test_every_spec_of_a_pytorch_network_passes_the_lint_and_has_only_fields_of_
 def test_templates_are_where_the_programs_look_in_a_checkout_a_wheel_and_the_images() -> None:
     root = Path(__file__).parents[2]
     project = tomllib.loads((root / "pyproject.toml").read_text())
-    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"] == {"specs": "alrun/engines/tao/specs"}
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"] == {"specs": "alrun/engines/tao/spec/specs"}
     assert "COPY specs specs\n" in (root / "Dockerfile").read_text()
     assert "!specs\n" in (root / ".dockerignore").read_text()
     for network in TaoNetwork:

@@ -21,12 +21,12 @@ from omegaconf.errors import OmegaConfBaseException
 from alrun.api.spec import TaoNetwork
 from alrun.cli.main import main
 from alrun.engines.tao.actions import Action
-from alrun.engines.tao.finding import Finding, Severity
-from alrun.engines.tao.lint import LARGEST, lint
-from alrun.engines.tao.templates import template
-from alrun.engines.tao.text_tree import read_tree
-from alrun.engines.tao.yaml_fields import fields_of, release_of
-from alrun.engines.tao.yolo_rules import anchors_of, epoch_of
+from alrun.engines.tao.spec.finding import Finding, Severity
+from alrun.engines.tao.spec.lint import LARGEST, lint
+from alrun.engines.tao.spec.pytorch.fields import fields_of, release_of
+from alrun.engines.tao.spec.templates import template
+from alrun.engines.tao.spec.yolo.rules import anchors_of, epoch_of
+from alrun.engines.tao.spec.yolo.text_tree import read_tree
 
 YOLO = TaoNetwork.YOLO_V4
 SPECS = Path(__file__).parent / "tao_specs"

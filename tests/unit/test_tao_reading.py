@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alrun.engines.tao.actions import Action
-from alrun.engines.tao.epochs import EpochReading
-from alrun.engines.tao.lines import MAX_LINE, Lines, plain
-from alrun.engines.tao.reading import Reader, Reading, as_json
-from alrun.engines.tao.signs import Sign, Symptom
+from alrun.engines.tao.reading.epochs import EpochReading
+from alrun.engines.tao.reading.lines import MAX_LINE, Lines, plain
+from alrun.engines.tao.reading.reader import Reader, Reading, as_json
+from alrun.engines.tao.reading.signs import Sign, Symptom
 
 KERAS_LOG = """\
 Using TensorFlow backend.

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alrun.engines.tao.reading import Reader
-from alrun.engines.tao.signs import MAX_DETAIL, Sign, Symptom
+from alrun.engines.tao.reading.reader import Reader
+from alrun.engines.tao.reading.signs import MAX_DETAIL, Sign, Symptom
 
 
 def signs(log: str) -> tuple[Sign, ...]:

@@ -14,8 +14,8 @@ from alrun.api.status import Progress
 from alrun.api.step import ExitCode
 from alrun.engines.tao.actions import Action
 from alrun.engines.tao.dialects import DIALECTS, PYT5_0, PYT7, TAO3, TAO4, TAO5, Dialect, Framework
-from alrun.engines.tao.reading import Reader, Reading
-from alrun.engines.tao.signs import Symptom
+from alrun.engines.tao.reading.reader import Reader, Reading
+from alrun.engines.tao.reading.signs import Symptom
 from alrun.engines.tao.verdict import _ONLY_IF_FAILED, _SYMPTOMS, REASONS, Artefacts, Reason, judge, progress
 
 EPOCHS = 2

@@ -16,7 +16,7 @@ from .options import Output, OutputOption
 from .tao_options import choice, tao_version
 
 if TYPE_CHECKING:
-    from alrun.engines.tao.finding import Finding
+    from alrun.engines.tao.spec.finding import Finding
 
 STDIN = Path("-")
 
@@ -57,7 +57,7 @@ def lint(
     from alrun.engines.engine import EngineError  # noqa: PLC0415
     from alrun.engines.tao.actions import Action  # noqa: PLC0415
     from alrun.engines.tao.dialects import dialect_for  # noqa: PLC0415
-    from alrun.engines.tao.lint import lint as findings_of  # noqa: PLC0415
+    from alrun.engines.tao.spec.lint import lint as findings_of  # noqa: PLC0415
 
     known = TaoNetwork(choice("--network", network, [item.value for item in TaoNetwork]))
     asked = Action(choice("--action", action, [item.value for item in Action])) if action is not None else None

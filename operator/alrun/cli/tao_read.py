@@ -19,7 +19,7 @@ from .tao_options import choice, tao_version
 if TYPE_CHECKING:
     from alrun.engines.tao.actions import Action
     from alrun.engines.tao.dialects import Dialect
-    from alrun.engines.tao.reading import Reader, Reading
+    from alrun.engines.tao.reading.reader import Reader, Reading
 
 STDIN = "-"
 CHUNK = 1 << 20
@@ -151,7 +151,7 @@ def read(
 ) -> None:
     """Print what alrun understands of TAO's logs, status.json and tables, as JSON, and how it would judge the run."""
     from alrun.engines.tao.actions import Action  # noqa: PLC0415 - see `alrun.cli.app`
-    from alrun.engines.tao.reading import Reader, as_json  # noqa: PLC0415
+    from alrun.engines.tao.reading.reader import Reader, as_json  # noqa: PLC0415
 
     asked = Action(choice("--action", action, [item.value for item in Action])) if action is not None else None
     reader = Reader()

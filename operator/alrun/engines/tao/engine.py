@@ -24,7 +24,7 @@ from ..engine import EngineError, Workload
 from ..foreign import Stage
 from .commands import KEY_VARIABLE, command
 from .dialects import image_for
-from .experiment import render
+from .spec.render import render
 from .stages import Counts, TaoStage, stages_of
 
 SHARED_MEMORY = "8Gi"

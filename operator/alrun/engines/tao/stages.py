@@ -19,8 +19,7 @@ from ..foreign import LEAST_SCORE, ImageSet, class_tokens
 from .actions import Action
 from .commands import Call
 from .dialects import Dialect, Framework, dialect_of
-from .experiment import Experiment
-from .start import Start, StartKind
+from .spec.experiment import Experiment, Start, StartKind
 
 NGC_SUFFIX: Mapping[Framework, str] = MappingProxyType({Framework.TF1: ".hdf5", Framework.PYTORCH: ".pth"})
 """What weights in NGC's registry that a training may start from are called."""

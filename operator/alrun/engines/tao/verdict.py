@@ -22,9 +22,9 @@ from alrun.core.redact import head
 
 from .actions import Action
 from .dialects import Dialect, Framework
-from .epochs import EpochReading
-from .reading import Reading
-from .signs import Sign, Symptom
+from .reading.epochs import EpochReading
+from .reading.reader import Reading
+from .reading.signs import Sign, Symptom
 
 MAX_MESSAGE = 600
 MAX_CLASSES_SHOWN = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from alrun.engines import foreign
-from alrun.engines.tao.reading import Reading
+from alrun.engines.tao.reading.reader import Reading
 
 from .work import Work
 

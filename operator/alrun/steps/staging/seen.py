@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alrun.engines import foreign
 from alrun.engines.tao.dialects import Framework
-from alrun.engines.tao.reading import Reader, Reading
+from alrun.engines.tao.reading.reader import Reader, Reading
 from alrun.engines.tao.stages import TaoStage
 
 from .work import Work

@@ -10,7 +10,7 @@ from alrun.api import paths
 from alrun.engines import foreign
 from alrun.engines.engine import EngineError
 from alrun.engines.tao.actions import Action
-from alrun.engines.tao.experiment import fill, resume
+from alrun.engines.tao.spec.render import fill, resume
 from alrun.engines.tao.stages import Counts, TaoStage, stages_of
 
 from ..context import Context, StepError

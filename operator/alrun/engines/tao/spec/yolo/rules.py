@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .actions import Action
-from .finding import Counts, Finding, Severity
+from ...actions import Action
+from ..finding import Counts, Finding, Severity
 from .text_tree import Node
 
 LAYERS = {"resnet": (10, 18, 34, 50, 101), "vgg": (16, 19), "darknet": (19, 53), "cspdarknet": (19, 53)}

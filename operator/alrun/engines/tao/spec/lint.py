@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from alrun.api.spec import TaoNetwork
 
-from . import yaml_text, yolo_text
-from .actions import Action
+from ..actions import Action
 from .finding import Counts, Finding, Severity
+from .pytorch import text as yaml_text
+from .yolo import text as yolo_text
 
 LARGEST = 1_000_000
 """Characters of a spec; real ones have some thousand."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from alrun.core.redact import head
 
-from .actions import Action
+from ..actions import Action
 from .epochs import EpochBook, EpochNotes
 from .lines import Lines, number, whole
 from .signs import MAX_DETAIL, SignBook, Symptom

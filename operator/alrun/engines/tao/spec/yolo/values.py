@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.protobuf import text_format
 
 from alrun.api.spec import AveragePrecision, TaoTraining
 
-from .. import foreign
-from ..foreign import ImageSet
-from .actions import Action
-from .yaml_text import MalformedError, value_of
-from .yolo_rules import LAYERS, TINY
-
-if TYPE_CHECKING:
-    from .experiment import Anchor, Experiment
+from .... import foreign
+from ....foreign import ImageSet
+from ...actions import Action
+from ..experiment import Anchor, Experiment
+from ..pytorch.text import MalformedError, value_of
+from .rules import LAYERS, TINY
 
 RESERVED = {
     "dataset_config.data_sources": "",

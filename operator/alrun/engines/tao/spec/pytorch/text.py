@@ -16,10 +16,10 @@ import yaml
 
 from alrun.api.spec import TaoNetwork
 
-from . import yaml_rules
-from .actions import Action
-from .finding import Counts, Finding, Severity
-from .yaml_fields import Field, fields_of, release_of, sections_of
+from ...actions import Action
+from ..finding import Counts, Finding, Severity
+from . import rules as yaml_rules
+from .fields import Field, fields_of, release_of, sections_of
 
 MISSING = "???"
 """Stands for a value that has to be given on the command line."""

@@ -10,9 +10,9 @@ from typing import Any
 from google.protobuf import message_factory, text_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from . import yolo_rules
-from .actions import Action
-from .finding import Counts, Finding, Severity
+from ...actions import Action
+from ..finding import Counts, Finding, Severity
+from . import rules as yolo_rules
 from .messages import experiment_class
 from .text_tree import DEEPEST, Node, depth, read_tree
 

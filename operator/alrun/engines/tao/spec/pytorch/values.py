@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alrun.api.spec import TaoInput, TaoNetwork
 
-from .. import foreign
-from ..foreign import ImageSet
-from .actions import Action
-from .start import StartKind
-from .yaml_fields import fields_of, release_of
-from .yaml_rules import FIRST_ID
-from .yaml_text import MalformedError, value_of
-
-if TYPE_CHECKING:
-    from .experiment import Experiment
+from .... import foreign
+from ....foreign import ImageSet
+from ...actions import Action
+from ..experiment import Experiment, StartKind
+from .fields import fields_of, release_of
+from .rules import FIRST_ID
+from .text import MalformedError, value_of
 
 Spec = dict[str, Any]
 

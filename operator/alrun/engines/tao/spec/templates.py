@@ -12,7 +12,7 @@ from importlib.resources.abc import Traversable
 
 from alrun.api.spec import TaoNetwork
 
-from .actions import Action
+from ..actions import Action
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from .actions import Action
+from ..actions import Action
 from .epochs import MAX_CLASSES, MAX_EPOCHS, EpochBook
 from .lines import Lines, number, plain, whole
 from .signs import SignBook

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic.alias_generators import to_camel
 
-from .actions import Action
+from ..actions import Action
 from .csv_log import read_csv
 from .epochs import EpochBook, EpochReading, finite, merge
 from .signs import Sign, SignBook, Symptom

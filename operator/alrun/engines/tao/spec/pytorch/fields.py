@@ -17,7 +17,7 @@ from functools import cache
 
 from alrun.api.spec import TaoNetwork
 
-from .dialects import Version
+from ...dialects import Version
 
 _ALL = """
 encryption_key str?

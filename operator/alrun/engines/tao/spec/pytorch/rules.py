@@ -13,8 +13,8 @@ from typing import Any
 
 from alrun.api.spec import TaoNetwork
 
-from .actions import Action
-from .finding import Counts, Finding, Severity
+from ...actions import Action
+from ..finding import Counts, Finding, Severity
 
 DEFAULTS: dict[str, Any] = {
     "train.num_epochs": 10,

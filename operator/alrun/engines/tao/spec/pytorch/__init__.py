@@ -1,0 +1,1 @@
+"""The YAML of rtdetr, dino and deformable_detr."""

@@ -1,0 +1,1 @@
+"""The protobuf text of yolo_v4."""
