@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from alrun.api import paths
-from alrun.api.spec import Export, Prune, Retrain, StartFrom
+from alrun.api.compression import Export, Prune, Retrain
 from alrun.api.step import (
     AssessParams,
     EvaluateParams,
@@ -26,6 +26,7 @@ from alrun.api.step import (
     StepResult,
     TrainParams,
 )
+from alrun.api.training import StartFrom
 from alrun.engines import foreign
 from alrun.engines.foreign import Stage, shell_command
 from alrun.engines.tao.commands import KEY, command

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from alrun.api import meta
-from alrun.api.spec import CompressWhen
+from alrun.api.compression import CompressWhen
 from alrun.api.status import Phase, RunStatus
 from alrun.api.step import StepName
 from alrun.core.course import next_compression

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from alrun.api import paths
-from alrun.api.spec import AnchorShape, CustomTraining, TaoTraining
 from alrun.api.step import CustomWork, Params, StepFailure, StepInput, StepResult, TaoWork, read_outcome
+from alrun.api.training import AnchorShape, CustomTraining, TaoTraining
 from alrun.data import kitti
 from alrun.data.boxes import Box
 from alrun.engines import foreign

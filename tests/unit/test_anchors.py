@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alrun.api import paths
-from alrun.api.spec import AnchorShape
 from alrun.api.step import KmeansParams, StepName
+from alrun.api.training import AnchorShape
 from alrun.data import kitti
 from alrun.data.boxes import Box
 from alrun.learn.anchors import TooFewBoxesError, find, nearest

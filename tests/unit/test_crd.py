@@ -15,18 +15,13 @@ from pydantic import ValidationError
 
 from alrun.api.base import DURATION_PATTERN, format_duration, parse_duration
 from alrun.api.crd import crd, crd_yaml
+from alrun.api.formats import FORMATS, MAX_DURATION
+from alrun.api.pods import Pods, PodSettings
 from alrun.api.reference import reference
-from alrun.api.rules import (
-    FIXED_AFTER_START,
-    FORMATS,
-    MAX_DURATION,
-    PATCH_DENIED,
-    RULES,
-    amount,
-    matches,
-)
+from alrun.api.rule import matches
+from alrun.api.rules import FIXED_AFTER_START, PATCH_DENIED, RULES, amount
 from alrun.api.schema import at, resource_schema
-from alrun.api.spec import Pods, PodSettings, RunSpec
+from alrun.api.spec import RunSpec
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from alrun.api.spec import Pods, PodSettings, RunSpec
+from alrun.api.pods import Pods, PodSettings
+from alrun.api.spec import RunSpec
 from alrun.api.step import StepName
 from alrun.core.pods import SECTIONS, gpus_for, settings_for
 from tests.model.world import with_tao

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from alrun.api import paths
-from alrun.api.spec import StartFrom
 from alrun.api.step import EvaluateParams, ExitCode, InferParams, TrainParams
+from alrun.api.training import StartFrom
 from alrun.data.boxes import Box
 
 from .foreign_runs import Orchard, Pod, custom

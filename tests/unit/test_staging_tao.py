@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alrun.api import paths
-from alrun.api.spec import Export, Prune, Retrain, StartFrom
+from alrun.api.compression import Export, Prune, Retrain
 from alrun.api.status import PruneRow
 from alrun.api.step import (
     AssessParams,
@@ -23,6 +23,7 @@ from alrun.api.step import (
     RetrainParams,
     TrainParams,
 )
+from alrun.api.training import StartFrom
 from alrun.data.boxes import Box
 from alrun.engines import foreign
 from alrun.steps.run import Part

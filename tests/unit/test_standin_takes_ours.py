@@ -14,7 +14,7 @@ from taostandin.dialect import DIALECTS
 from taostandin.pyt import config, wrapper
 from taostandin.tf1 import arguments, spec
 
-from alrun.api.spec import TaoInput, TaoNetwork, TaoTraining
+from alrun.api.training import TaoInput, TaoNetwork, TaoTraining
 from alrun.engines.tao.actions import Action
 from alrun.engines.tao.commands import Call, command
 from alrun.engines.tao.dialects import DIALECTS as OURS

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from alrun.api import paths
+from alrun.api.compression import Export, Prune, Retrain
 from alrun.api.meta import PROGRESS_PREFIX
-from alrun.api.spec import EmbeddedTraining, Export, InputSize, Prune, Retrain, StartFrom
 from alrun.api.step import (
     AssessParams,
     DatasetInput,
@@ -30,6 +30,7 @@ from alrun.api.step import (
     Store,
     TrainParams,
 )
+from alrun.api.training import EmbeddedTraining, InputSize, StartFrom
 from alrun.data import kitti
 from alrun.data.boxes import Box
 from alrun.data.folder import FolderStore

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alrun.api.spec import Prune, TaoNetwork
+from alrun.api.compression import Prune
+from alrun.api.training import TaoNetwork
 from alrun.engines.engine import EngineError
 from alrun.engines.tao.actions import Action
 from alrun.engines.tao.commands import Call, command, score_threshold

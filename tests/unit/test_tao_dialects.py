@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alrun.api.spec import TaoNetwork, TaoTraining
+from alrun.api.training import TaoNetwork, TaoTraining
 from alrun.engines.engine import EngineError
 from alrun.engines.tao import dialects
 from alrun.engines.tao.actions import Action

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alrun.api.spec import TaoNetwork, TaoTraining
+from alrun.api.training import TaoNetwork, TaoTraining
 from alrun.engines.engine import EngineError
 from alrun.engines.foreign import ImageSet
 from alrun.engines.tao.actions import Action
@@ -580,7 +580,9 @@ def test_every_spec_of_a_pytorch_network_passes_the_lint_and_has_only_fields_of_
 def test_templates_are_where_the_programs_look_in_a_checkout_a_wheel_and_the_images() -> None:
     root = Path(__file__).parents[2]
     project = tomllib.loads((root / "pyproject.toml").read_text())
-    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"] == {"specs": "alrun/engines/tao/spec/specs"}
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"] == {
+        "specs": "alrun/engines/tao/spec/specs"
+    }
     assert "COPY specs specs\n" in (root / "Dockerfile").read_text()
     assert "!specs\n" in (root / ".dockerignore").read_text()
     for network in TaoNetwork:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from alrun.api.spec import TaoNetwork
+from alrun.api.training import TaoNetwork
 from alrun.cli.main import main
 from alrun.engines.tao.actions import Action
 from alrun.engines.tao.spec.finding import Finding, Severity

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from alrun.api.advice import OFFLINE_RULES
-from alrun.api.rules import FORMATS, RULES
+from alrun.api.formats import FORMATS
+from alrun.api.rules import RULES
 from alrun.api.spec import RunSpec
 from alrun.api.validate import Problem, validate
 from alrun.api.walk import dotted, parse_path

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from re import _parser as parser  # type: ignore[attr-defined]  # the only way to see a pattern's structure
 from typing import Any
 
-from .rules import Rule
-from .spec import Batch, Dataset, Loop, Pods, PodSettings, RunSpec, StartFrom, TaoNetwork, TaoTraining, TrainingEngine
+from .pods import Pods, PodSettings
+from .rule import Rule
+from .spec import Batch, Dataset, Loop, RunSpec
+from .training import StartFrom, TaoNetwork, TaoTraining, TrainingEngine
 
 NVIDIA_GPU = "nvidia.com/gpu"
 

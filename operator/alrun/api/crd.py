@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from . import meta
-from .rules import FIXED_AFTER_START, Rule, fixed_rule
+from .rule import Rule
+from .rules import FIXED_AFTER_START, fixed_rule
 from .schema import RULES_KEY, Schema, resource_schema
 
 COLUMNS: tuple[tuple[str, str, str, int, str], ...] = (

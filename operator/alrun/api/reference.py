@@ -12,7 +12,8 @@ from typing import Any
 
 from . import meta
 from .crd import COLUMNS
-from .rules import FIXED_AFTER_START, Rule
+from .rule import Rule
+from .rules import FIXED_AFTER_START
 from .schema import RULES_KEY, Schema, resource_schema
 
 INTRODUCTION = f"""<!-- Made by `python -m alrun.api.reference` from operator/alrun/api/. Change the models, not it. -->

@@ -21,11 +21,15 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from . import meta, spec, status
+from . import compression, meta, pods, spec, status, training, types
 from .base import Model
-from .rules import FIXED_AFTER_START, FORMATS, MAX_NAME, RULES, Rule
-from .spec import Batch, Pods, RunSpec, TestSplit
+from .formats import FORMATS
+from .pods import Pods
+from .rule import Rule
+from .rules import FIXED_AFTER_START, MAX_NAME, RULES
+from .spec import Batch, RunSpec, TestSplit
 from .status import RunStatus
+from .types import SecretReference
 
 Schema = dict[str, Any]
 RULES_KEY = "x-kubernetes-validations"
@@ -110,7 +114,7 @@ def _add_rule(node: Schema, rule: Rule) -> None:
 
 
 def _models() -> Iterator[type[BaseModel]]:
-    for module in (spec, status):
+    for module in (spec, training, compression, pods, types, status):
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, BaseModel):
                 yield value
@@ -160,7 +164,7 @@ class _Inliner:
             return node | self._map(source, model)
         if "required" in source:
             node["required"] = source["required"]
-        if model is spec.SecretReference:
+        if model is SecretReference:
             node["x-kubernetes-map-type"] = "atomic"
         node["properties"] = {
             str(field.alias): self.field(model, name, source["properties"][str(field.alias)])

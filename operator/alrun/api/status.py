@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .base import Time, TolerantModel
-from .spec import AnchorShape
+from .training import AnchorShape
 
 
 class Phase(StrEnum):

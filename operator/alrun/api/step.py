@@ -15,21 +15,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from .base import TolerantModel
-from .spec import (
-    AnchorShape,
-    AnnotationCost,
-    Batch,
-    CustomTraining,
-    EmbeddedTraining,
-    Export,
-    LabelFormat,
-    Preset,
-    Prune,
-    Retrain,
-    StartFrom,
-    TaoTraining,
-)
+from .compression import Export, Prune, Retrain
+from .spec import AnnotationCost, Batch, LabelFormat, Preset
 from .status import PruneRow
+from .training import AnchorShape, CustomTraining, EmbeddedTraining, StartFrom, TaoTraining
 
 MAX_TERMINATION_MESSAGE = 4096
 """Bytes that Kubernetes keeps of a termination message."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .manifest import Path
-from .rules import matches
+from .rule import matches
 from .schema import RULES_KEY, Schema
 
 Severity = Literal["error", "warning"]

@@ -53,7 +53,7 @@ def lint(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Say what a version of TAO would refuse or silently ignore in an experiment spec. Exit codes: 0 no errors; 1 errors."""
-    from alrun.api.spec import TaoNetwork  # noqa: PLC0415 - see `alrun.cli.app`
+    from alrun.api.training import TaoNetwork  # noqa: PLC0415
     from alrun.engines.engine import EngineError  # noqa: PLC0415
     from alrun.engines.tao.actions import Action  # noqa: PLC0415
     from alrun.engines.tao.dialects import dialect_for  # noqa: PLC0415

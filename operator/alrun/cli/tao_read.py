@@ -95,7 +95,7 @@ def dialect_of(reading: Reading, network: str | None, version: str | None) -> Di
         CliError: there is no such network or version.
     """
     version = tao_version(version) if version is not None else None
-    from alrun.api.spec import TaoNetwork  # noqa: PLC0415 - see `alrun.cli.app`
+    from alrun.api.training import TaoNetwork  # noqa: PLC0415
     from alrun.engines.engine import EngineError  # noqa: PLC0415
     from alrun.engines.tao import dialects  # noqa: PLC0415
 

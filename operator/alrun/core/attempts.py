@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from alrun.api.spec import OnOutOfMemory, RunSpec
+from alrun.api.spec import RunSpec
 from alrun.api.status import Failure, StepStatus
 from alrun.api.step import INDEXED_STEPS, StepName, StepResult, read_outcome
+from alrun.api.training import OnOutOfMemory
 
 from . import texts
 from .diagnosis import Kind, why_failed

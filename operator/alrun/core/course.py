@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from alrun.api.spec import AnchorShape, CompressWhen, RunSpec, TrainingEngine
+from alrun.api.compression import CompressWhen
+from alrun.api.spec import RunSpec
 from alrun.api.status import CompressionStatus, RunStatus
 from alrun.api.step import LOOP_STEPS, StepName
+from alrun.api.training import AnchorShape, TrainingEngine
 
 _TRAINER = frozenset(
     {

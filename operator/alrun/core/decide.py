@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 from alrun.api import meta
 from alrun.api.base import format_duration
-from alrun.api.spec import PodSettings
+from alrun.api.pods import PodSettings
 from alrun.api.status import Failure, Phase, Progress, RunStatus, StepStatus, StopReason, StopStatus, Waiting
 from alrun.api.step import COMPRESSION_STEPS, StepName
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from enum import StrEnum
 
 from alrun.api import meta
-from alrun.api.spec import AnchorShape, RunSpec, Storage, TrainingEngine
+from alrun.api.spec import RunSpec, Storage
 from alrun.api.step import CustomWork, DatasetInput, RunRef, StepInput, StepName, Store, TaoWork
+from alrun.api.training import AnchorShape, TrainingEngine
 
 from .course import anchors_of, engine_of
 from .observed import Run

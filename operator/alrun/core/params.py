@@ -10,17 +10,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from alrun.api.spec import (
-    EmbeddedTraining,
-    Export,
-    Prune,
-    Retrain,
-    RunSpec,
-    StartFrom,
-    TaoInput,
-    TaoTraining,
-    TrainingEngine,
-)
+from alrun.api.compression import Export, Prune, Retrain
+from alrun.api.spec import RunSpec
 from alrun.api.status import RunStatus
 from alrun.api.step import (
     AnnotateParams,
@@ -40,6 +31,7 @@ from alrun.api.step import (
     StepName,
     TrainParams,
 )
+from alrun.api.training import EmbeddedTraining, StartFrom, TaoInput, TaoTraining, TrainingEngine
 
 from .budget import Remaining, limits, remaining
 from .course import compressed

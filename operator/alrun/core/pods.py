@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from alrun.api.spec import PodSettings, Resources, RunSpec, TrainingEngine
+from alrun.api.pods import PodSettings, Resources
+from alrun.api.spec import RunSpec
 from alrun.api.step import StepName
+from alrun.api.training import TrainingEngine
 
 from .course import engine_of
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from alrun.api.spec import CompressWhen, RunSpec
+from alrun.api.compression import CompressWhen
+from alrun.api.spec import RunSpec
 from alrun.api.status import BestStatus, CompressionStatus, CycleStatus, LabelsStatus, RunStatus
 from alrun.api.step import COMPRESSION_STEPS, StepName
 

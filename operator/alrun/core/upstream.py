@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from alrun.api.spec import StartFrom
 from alrun.api.step import COMPRESSION_STEPS, CYCLE_STEPS, StepName
+from alrun.api.training import StartFrom
 
 from .course import compressed
 from .observed import Run

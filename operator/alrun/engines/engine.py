@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from alrun.api.spec import ConfigMapKey, RunSpec
+from alrun.api.spec import RunSpec
+from alrun.api.types import ConfigMapKey
 from alrun.core.observed import Run
 from alrun.core.plan import JobRequest
 

@@ -32,7 +32,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from alrun.api import meta
-from alrun.api.spec import SecretKey
+from alrun.api.types import SecretKey
 
 WORK = meta.WORK_PATH
 DATA = f"{WORK}/data"

@@ -26,7 +26,8 @@ from typing import Any
 import jsonpatch
 
 from alrun.api import meta
-from alrun.api.spec import PodSettings, RunSpec
+from alrun.api.pods import PodSettings
+from alrun.api.spec import RunSpec
 from alrun.api.step import StepInput, StepName
 from alrun.core.observed import Run
 from alrun.core.plan import JobRequest

@@ -16,8 +16,10 @@ import json
 from typing import Any
 
 from alrun.api import meta
-from alrun.api.spec import PodSettings, RunSpec, SecretKey, Toleration
+from alrun.api.pods import PodSettings, Toleration
+from alrun.api.spec import RunSpec
 from alrun.api.step import StepInput, StepName
+from alrun.api.types import SecretKey
 from alrun.core.inputs import Role, claim, storage, store_uri
 from alrun.core.pods import CONTAINER, SECTIONS, STAGE_IN, WATCH, gpus_for
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from alrun.api import paths
-from alrun.api.spec import StartFrom, TaoTraining
 from alrun.api.step import FetchParams, StepInput, StepName, StepResult, TaoWork, TrainParams
+from alrun.api.training import StartFrom, TaoTraining
 from alrun.data.labels import base
 from alrun.engines import foreign
 from alrun.engines.engine import EngineError

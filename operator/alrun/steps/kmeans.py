@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alrun.api import paths
-from alrun.api.spec import AnchorShape
 from alrun.api.step import KmeansParams, StepName, StepResult
+from alrun.api.training import AnchorShape
 from alrun.data.boxes import Box
 from alrun.learn import anchors
 

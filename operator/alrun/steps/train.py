@@ -10,8 +10,8 @@ import json
 from typing import Any
 
 from alrun.api import paths
-from alrun.api.spec import EmbeddedTraining, StartFrom
 from alrun.api.step import StepName, StepResult, TrainParams
+from alrun.api.training import EmbeddedTraining, StartFrom
 from alrun.data.boxes import Box
 from alrun.learn.detector.model import Model
 from alrun.learn.detector.training import Epoch, Examples, LossNotFiniteError, Settings, Trained, train

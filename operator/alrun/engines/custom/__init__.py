@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from alrun.api.spec import CustomTraining, RunSpec, StartFrom
+from alrun.api.spec import RunSpec
 from alrun.api.step import StepName, TrainParams
+from alrun.api.training import CustomTraining, StartFrom
 from alrun.core.observed import Run
 from alrun.core.plan import JobRequest
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from alrun.api.spec import Prune, TaoNetwork
+from alrun.api.compression import Prune
+from alrun.api.training import TaoNetwork
 
 from ..engine import EngineError
 from ..foreign import LEAST_SCORE

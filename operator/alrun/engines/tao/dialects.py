@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from alrun.api.spec import TaoNetwork, TaoTraining
+from alrun.api.training import TaoNetwork, TaoTraining
 
 from ..engine import EngineError
 from .actions import Action

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil
 
-from alrun.api.spec import AnchorShape, CompressWhen, Pretrained, RunSpec, SecretKey, TaoTraining, TrainingEngine
+from alrun.api.compression import CompressWhen
+from alrun.api.spec import RunSpec
 from alrun.api.status import CompressionStatus, PoolStatus, RunStatus
 from alrun.api.step import StepInput, StepName
+from alrun.api.training import AnchorShape, Pretrained, TaoTraining, TrainingEngine
+from alrun.api.types import SecretKey
 from alrun.core.course import compression_steps
 from alrun.core.inputs import step_input
 from alrun.core.observed import Run

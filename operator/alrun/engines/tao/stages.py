@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from alrun.api.spec import PretrainedPart, StartFrom, TaoTraining
 from alrun.api.step import ExportParams, InferParams, PruneParams, RetrainParams, StepInput, StepName, TaoWork, TrainParams
+from alrun.api.training import PretrainedPart, StartFrom, TaoTraining
 
 from .. import foreign
 from ..engine import EngineError

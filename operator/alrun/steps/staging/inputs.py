@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alrun.api import paths
-from alrun.api.spec import CustomFormat, StartFrom, TaoNetwork, TrainingEngine
 from alrun.api.step import (
     AssessParams,
     EvaluateParams,
@@ -20,6 +19,7 @@ from alrun.api.step import (
     TaoWork,
     TrainParams,
 )
+from alrun.api.training import CustomFormat, StartFrom, TaoNetwork, TrainingEngine
 from alrun.core.pods import STAGE_IN
 from alrun.data.labels import base
 from alrun.engines import foreign

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from alrun.api.spec import OnOutOfMemory
 from alrun.api.step import ExitCode
+from alrun.api.training import OnOutOfMemory
 from alrun.core.pods import STAGE_IN
 from alrun.engines import foreign
 from alrun.engines.foreign import ImageSet

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from alrun.api import paths
-from alrun.api.spec import TrainingEngine
 from alrun.api.status import PruneRow
 from alrun.api.step import (
     AssessParams,
@@ -24,6 +23,7 @@ from alrun.api.step import (
     StepResult,
     TrainParams,
 )
+from alrun.api.training import TrainingEngine
 from alrun.core.tradeoff import choose
 from alrun.data import kitti
 from alrun.data.boxes import Box

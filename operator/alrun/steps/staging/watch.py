@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from alrun.api import paths
 from alrun.api.meta import PROGRESS_PREFIX
-from alrun.api.spec import TrainingEngine
 from alrun.api.status import Progress
 from alrun.api.step import TrainParams
+from alrun.api.training import TrainingEngine
 from alrun.core.pods import STAGE_IN
 from alrun.data.stores import StoreError
 from alrun.engines import custom, foreign

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from alrun.api.spec import TaoTraining
+from alrun.api.training import TaoTraining
 
 from ...foreign import ImageSet
 from ..actions import Action

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alrun.api.spec import TaoNetwork
+from alrun.api.training import TaoNetwork
 
 from ..actions import Action
 from .finding import Counts, Finding, Severity

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from google.protobuf import text_format
 
-from alrun.api.spec import TaoNetwork
+from alrun.api.training import TaoNetwork
 
 from ...engine import EngineError
 from ..actions import Action

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from alrun.api.spec import TaoNetwork
+from alrun.api.training import TaoNetwork
 
 from ..actions import Action
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from alrun.api.spec import TaoNetwork
+from alrun.api.training import TaoNetwork
 
 from ...dialects import Version
 

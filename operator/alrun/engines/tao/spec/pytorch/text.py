@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from alrun.api.spec import TaoNetwork
+from alrun.api.training import TaoNetwork
 
 from ...actions import Action
 from ..finding import Counts, Finding, Severity

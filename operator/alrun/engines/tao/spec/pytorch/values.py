@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alrun.api.spec import TaoInput, TaoNetwork
+from alrun.api.training import TaoInput, TaoNetwork
 
 from .... import foreign
 from ....foreign import ImageSet

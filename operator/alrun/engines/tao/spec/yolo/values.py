@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from alrun.api.spec import AveragePrecision, TaoTraining
+from alrun.api.training import AveragePrecision, TaoTraining
 
 from .... import foreign
 from ....foreign import ImageSet
