@@ -24,7 +24,8 @@ from botocore.exceptions import ClientError
 
 from alrun.api.step import Store
 from alrun.data import synthetic
-from alrun.data.stores import FileStore, open_store
+from alrun.data.opening import open_store
+from alrun.data.stores import FileStore
 
 from . import layouts, s3, usage
 from .cluster import choose, provide_images

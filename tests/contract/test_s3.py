@@ -22,6 +22,7 @@ from alrun.api.spec import LabelFormat
 from alrun.api.step import DatasetInput, PrepareParams, RunRef, StepInput, Store
 from alrun.data import kitti, s3
 from alrun.data.boxes import Box
+from alrun.data.opening import open_store
 from alrun.data.s3 import S3Store, connect, content_etag
 from alrun.data.stores import (
     BucketMissing,
@@ -29,7 +30,6 @@ from alrun.data.stores import (
     FileNotFoundInStore,
     StoreDenied,
     StoreUnavailable,
-    open_store,
 )
 from alrun.data.tables import from_parquet
 from alrun.data.transfer import download_folder, upload_folder

@@ -17,7 +17,7 @@ from alrun.api import paths
 from alrun.api.step import DatasetInput, Params, PrepareParams, RunRef, StepInput, StepResult, Store
 from alrun.data import kitti
 from alrun.data.boxes import Box
-from alrun.data.stores import open_store
+from alrun.data.opening import open_store
 from alrun.steps import prepare
 from alrun.steps.context import Context
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from alrun.api.step import Store
 from alrun.data.folder import FolderStore
+from alrun.data.opening import open_store
 from alrun.data.parallel import ordered_map
 from alrun.data.stores import (
     BucketMissing,
@@ -24,7 +25,6 @@ from alrun.data.stores import (
     StoreError,
     StoreUnavailable,
     checked,
-    open_store,
 )
 from alrun.data.transfer import download_folder, upload_folder
 

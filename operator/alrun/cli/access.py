@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .view import RunView
-
-if TYPE_CHECKING:
-    from .kube import Kube
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +31,3 @@ class EventLine:
     reason: str
     message: str
     count: int = 1
-
-
-def connect(namespace: str | None = None, context: str | None = None, kubeconfig: Path | None = None) -> Kube:
-    """Reach the cluster; see `kube.connect`."""
-    from . import kube  # noqa: PLC0415 - the client takes half a second to import: no cost to commands without a cluster
-
-    return kube.connect(namespace, context, kubeconfig)

@@ -15,8 +15,8 @@ from alrun.api.spec import RunSpec
 from alrun.api.status import Phase
 from alrun.core.rewind import RewindError, parse_target, rewind
 
-from .access import connect
 from .completion import complete_steps
+from .connection import connect
 from .errors import CliError, Exit
 from .options import ContextOption, KubeconfigOption, NamespaceOption, Output, OutputOption, RunArgument
 from .view import RunView

@@ -13,7 +13,8 @@ import typer
 from alrun.api.base import format_time, parse_time
 from alrun.api.status import Failure, Phase, StepStatus
 
-from .access import EventLine, connect
+from .access import EventLine
+from .connection import connect
 from .errors import CliError
 from .options import ContextOption, KubeconfigOption, NamespaceOption, Output, OutputOption, RunArgument
 from .render import legacy, notes, short_duration, since, step_text

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from alrun.api.spec import Storage
 from alrun.api.step import Store
 
-from .access import connect
+from .connection import connect
 from .errors import CliError, Exit
 from .options import ContextOption, KubeconfigOption, NamespaceOption, Output, OutputOption, RunArgument
 from .view import RunView

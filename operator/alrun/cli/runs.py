@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .access import connect
+from .connection import connect
 from .options import ContextOption, KubeconfigOption, NamespaceOption, Output, OutputOption
 from .render import list_rows, state, table_text
 from .watch import now

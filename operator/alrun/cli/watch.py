@@ -16,7 +16,8 @@ import typer
 from alrun.api.base import format_time
 from alrun.api.status import Phase
 
-from .access import Deleted, Followed, Lost, connect
+from .access import Deleted, Followed, Lost
+from .connection import connect
 from .errors import Exit
 from .options import ContextOption, KubeconfigOption, NamespaceOption, Output, OutputOption, RunArgument, on_terminal
 from .render import best_text, change_line, cycle_text, labels_text, notes, state, step_text, tables, verdict

@@ -9,15 +9,11 @@ spaces and any Unicode character. What goes wrong is told apart by what can be d
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .parallel import ordered_map
-
-if TYPE_CHECKING:
-    from alrun.api.step import Store
 
 WORKERS = 16
 """Transfers at once. They wait on the network far more than they compute."""
@@ -143,32 +139,3 @@ def checked(path: str, uri: str) -> str:
             "PathOutsideStore", f"{path!r} is not a path below {uri}", "write a path relative to the store, without `..`"
         )
     return path.removeprefix("./").rstrip("/")
-
-
-def open_store(store: Store, environ: Mapping[str, str]) -> FileStore:
-    """The store that a step is told to use. Nothing is reached yet; the first call finds out.
-
-    Raises:
-        StoreDenied: the credentials that `store.credentials` names are not in `environ`.
-        BucketMissing: a `pvc://` store whose claim is not mounted.
-        StoreError: the URI is neither s3:// nor pvc://.
-    """
-    scheme, _, rest = store.uri.partition("://")
-    place, _, path = rest.partition("/")
-    if scheme == "s3" and place:
-        from .s3 import S3Store, connect  # noqa: PLC0415 - boto3 costs 37 MB and 0.3 s
-
-        return S3Store(connect(store, environ), place, path.strip("/"))
-    if scheme == "pvc" and place:
-        from .folder import FolderStore  # noqa: PLC0415
-
-        if store.mount is None or not Path(store.mount).is_dir():
-            raise BucketMissing(
-                "ClaimNotMounted",
-                f"the claim of {store.uri} is not mounted at {store.mount}",
-                "check that the PersistentVolumeClaim exists in the run's namespace",
-            )
-        return FolderStore(Path(store.mount), f"{scheme}://{place}").at(path.strip("/"))
-    raise StoreError(
-        "UnknownStore", f"{store.uri!r} is neither s3://bucket/… nor pvc://claim/…", "change the uri in the spec"
-    )

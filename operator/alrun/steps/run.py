@@ -41,6 +41,7 @@ from alrun.api.step import (
     StepResult,
     read_outcome,
 )
+from alrun.data.opening import open_store
 from alrun.data.stores import (
     BucketMissing,
     FileNotFoundInStore,
@@ -48,7 +49,6 @@ from alrun.data.stores import (
     StoreDenied,
     StoreError,
     StoreUnavailable,
-    open_store,
 )
 
 from .context import Context, StepError
