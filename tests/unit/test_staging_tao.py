@@ -21,6 +21,7 @@ from alrun.api.step import (
     Params,
     PruneParams,
     RetrainParams,
+    StepFailure,
     TrainParams,
 )
 from alrun.api.training import StartFrom
@@ -498,6 +499,17 @@ def test_a_pruning_that_failed(orchard: Orchard) -> None:
     prune_with_yolo(pod, {0.5: 0.3}, [0.65, 0.6])
     pod.work.at("/alrun/out/prune-1/model.hdf5").unlink()
     assert pod.failure()[:2] == (ExitCode.FAILED, "ArtefactMissing")
+
+
+def test_the_remedy_names_the_pods_of_the_step_that_failed(orchard: Orchard) -> None:
+    orchard.put(f"{MODEL}/{WEIGHTS.format(10)}", "x" * 120)
+    pod = orchard.pod(PruneParams(prune=Prune(thresholds=[0.5])), **tao())
+    pod.stage_in()
+    pod.end("evaluate-0", 255, log="OSError: [Errno 28] No space left on device\n")
+    assert pod.failure()[:2] == (ExitCode.INVALID, "DiskFull")
+    outcome = pod.outcome()
+    assert isinstance(outcome, StepFailure)
+    assert "spec.pods.compression.resources" in outcome.remedy
 
 
 def test_retraining_starts_from_the_pruned_model(orchard: Orchard) -> None:

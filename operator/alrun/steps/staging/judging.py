@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from alrun.api.step import ExitCode
+from alrun.api.step import ExitCode, StepName
 from alrun.api.training import OnOutOfMemory
-from alrun.core.pods import STAGE_IN
+from alrun.core.pods import SECTIONS, STAGE_IN
 from alrun.engines import foreign
 from alrun.engines.foreign import ImageSet
 from alrun.engines.tao.actions import Action
@@ -74,6 +74,7 @@ def judge_tao(context: Context, work: Work, stages: Sequence[TaoSeen]) -> None:
             seen.reading,
             artefacts(work, seen),
             halve_batch=tao.training.on_out_of_memory is OnOutOfMemory.HALVE_BATCH,
+            pods=f"spec.pods.{SECTIONS[StepName(context.params.step)]}",
         )
         if not verdict.ok:
             assert verdict.reason is not None
