@@ -283,6 +283,14 @@ def test_stages_that_share_a_spec_would_each_have_the_same():
     assert {name: len(found) for name, found in texts.items()} == {"evaluate.txt": 1, "prune.txt": 1}
 
 
+def test_a_program_that_is_elsewhere_in_the_users_own_image():
+    own = yolo()
+    own["training"]["tao"] |= {"image": "registry.example.org/tao:5.0.0-tf1.15.5", "entryPoint": ["/opt/tao/bin/yolo_v4"]}
+    (train,) = stages_of(job_of(own, StepName.TRAIN))
+    assert train["image"] == "registry.example.org/tao:5.0.0-tf1.15.5"
+    assert train["command"][5:7] == ["/opt/tao/bin/yolo_v4", "train"]
+
+
 def test_as_many_classes_and_thresholds_as_there_may_be_fit_into_the_annotations():
     many = yolo()
     many["dataset"] = {**many["dataset"], "classes": [f"{number:03d}-{'x' * 36}" for number in range(200)]}

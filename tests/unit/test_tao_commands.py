@@ -26,6 +26,7 @@ LINES = [
     (TAO5, YOLO, Action.TRAIN, {"gpus": 2}, "yolo_v4 train -e /s.txt -r /r --gpus 2"),
     (TAO5, YOLO, Action.TRAIN, {"mixed_precision": True}, "yolo_v4 train -e /s.txt -r /r --gpus 1 --use_amp"),
     (TAO5, YOLO, Action.TRAIN, KEYED, "yolo_v4 train -e /s.txt -r /r --gpus 1 -k $(TAO_KEY)"),
+    (TAO5, YOLO, Action.TRAIN, {"program": ("/opt/tao/yolo",)}, "/opt/tao/yolo train -e /s.txt -r /r --gpus 1"),
     (TAO5, YOLO, Action.RETRAIN, {}, "yolo_v4 train -e /s.txt -r /r --gpus 1"),
     (TAO5, YOLO, Action.EVALUATE, {}, "yolo_v4 evaluate -e /s.txt -m /m.bin -r /r"),
     (TAO5, YOLO, Action.INFERENCE, {}, "yolo_v4 inference -i /i -e /s.txt -m /m.bin -r /r -t 0.001"),

@@ -169,6 +169,11 @@ class TaoTraining(Model):
     image: ImageName | None = Field(
         default=None, description="Image of TAO. Left out: NVIDIA's own for network and version."
     )
+    entry_point: Annotated[list[FilePath], Field(min_length=1, max_length=8)] | None = Field(
+        default=None,
+        description="What is called in the place of the network's own command, in an image that has it elsewhere, like "
+        "[/opt/tao/bin/yolo_v4]; action and flags follow.",
+    )
     backbone: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=r"^[a-z0-9][a-z0-9_]*$")] | None = Field(
         default=None, description="Backbone, like resnet18 (yolo_v4) or resnet_50 (rtdetr). Left out: the network's default."
     )

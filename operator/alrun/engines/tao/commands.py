@@ -35,6 +35,7 @@ class Call:
 
     Attributes:
         spec: the experiment spec; kmeans takes none.
+        program: what is called in the place of the network's own command.
         results: folder for status.json and all else that the action leaves.
         model: the model to work on; not for training and kmeans.
         images: folder of images, for inference and kmeans.
@@ -52,6 +53,7 @@ class Call:
     network: TaoNetwork
     action: Action
     results: str
+    program: tuple[str, ...] = ()
     spec: str = ""
     model: str = ""
     images: str = ""
@@ -89,7 +91,7 @@ def command(call: Call) -> tuple[str, ...]:
         )
     task = Action.TRAIN if call.action is Action.RETRAIN else call.action
     arguments = _tf1(call, task) if dialect.framework is Framework.TF1 else _pytorch(call, task)
-    line = (call.network.value, task.value, *arguments)
+    line = (*(call.program or (call.network.value,)), task.value, *arguments)
     for number, argument in enumerate(line):
         if argument != KEY and not _is_plain(argument):
             raise EngineError(

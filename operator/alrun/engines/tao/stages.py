@@ -130,6 +130,7 @@ class _Maker:
         call = Call(
             dialect=self.dialect,
             network=training.network,
+            program=tuple(training.entry_point or ()),
             action=action,
             results=results,
             # The stages of a pruning differ in their arguments alone, and a pod's annotations hold only so much.
