@@ -267,6 +267,17 @@ def test_a_long_log_is_kept_from_its_end(orchard: Orchard, monkeypatch: pytest.M
     assert kept == "[the first 864 bytes are left out]\n" + "".join(f"line {number:03d}\n" for number in range(96, 100))
 
 
+def test_the_key_is_in_no_log_even_where_the_program_prints_it(orchard: Orchard, capsys: pytest.CaptureFixture[str]) -> None:
+    pod = orchard.pod(TrainParams(), **tao())
+    pod.stage_in()
+    pod.environ["TAO_KEY"] = "nvidia_tlt"
+    pod.end("train", 255, "Called with -k nvidia_tlt\nEpoch 1/10\nInvalid model: x, please check the key nvidia_tlt\n")
+    assert "nvidia_tlt" not in pod.failure()[2]
+    kept = orchard.files(paths.logs(0, "train"))["train.log"].decode()
+    assert kept.startswith("Called with -k [redacted]\nEpoch 1/10\n")
+    assert "nvidia_tlt" not in kept + "".join(capsys.readouterr())
+
+
 def test_a_result_that_is_there_is_not_made_again(orchard: Orchard) -> None:
     first = orchard.pod(TrainParams(), **tao())
     first.stage_in()

@@ -172,6 +172,9 @@ def _containers(
         init.append(ours(WATCH, "watch", {"requests": dict(_BESIDE[WATCH])}) | {"restartPolicy": "Always"})
     init += [_stage(spec, step, stage, settings, workload) for stage in workload.stages]
     last = ours(CONTAINER, "out" if workload.stage_in else None, {"requests": dict(_BESIDE[CONTAINER])})
+    # It brings the stages' logs out, and can only keep secret what it knows.
+    secrets = {name: key for stage in workload.stages for name, key in stage.secret_env.items()}
+    last["env"] = [*last["env"], *(_secret_env(name, key) for name, key in secrets.items())]
     return init, [last]
 
 

@@ -21,6 +21,8 @@ from alrun.api.step import ExitCode, Params, StepInput
 from alrun.data import tables
 from alrun.data.stores import FileStore
 
+from .secrets import Secrets
+
 PROGRESS_INTERVAL = 1.0
 """Least seconds between two progress lines; the operator reads the last one every few seconds."""
 
@@ -58,6 +60,7 @@ class Context:
         workspace: rooted at the run's own folder, see `alrun.api.paths`.
         shard: which shard of the pool, for indexed steps.
         scratch: an empty folder on local disk, removed afterwards.
+        secrets: what is taken out of every line of the log.
     """
 
     input: StepInput
@@ -66,6 +69,7 @@ class Context:
     workspace: FileStore
     shard: int | None
     scratch: Path
+    secrets: Secrets = field(default_factory=Secrets)
     clock: Callable[[], float] = time.monotonic
     log: TextIO = field(default_factory=lambda: sys.stdout)
     _first: tuple[float, int] | None = field(default=None, init=False, repr=False)
@@ -97,7 +101,7 @@ class Context:
 
     def say(self, line: str) -> None:
         """Write a line to the log, at once."""
-        print(line, file=self.log, flush=True)
+        print(self.secrets.redacted(line), file=self.log, flush=True)
 
     def read_table(self, path: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A Parquet file of the workspace, whole."""

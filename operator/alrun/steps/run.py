@@ -52,10 +52,10 @@ from alrun.data.stores import (
 )
 
 from .context import Context, StepError
+from .secrets import Secrets
 
 SHARD_VARIABLE = "JOB_COMPLETION_INDEX"
 TERMINATED = 128 + signal.SIGTERM
-_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 class Part(StrEnum):
@@ -86,11 +86,10 @@ def main(
             outcome = _stage_in(frame) if part is Part.IN else _run(frame, part)
         except Exception as error:
             failure, code = explain(error)
-            failure = StepFailure.model_validate(
-                {name: _redacted(text, environ) for name, text in failure.to_json().items()}
-            )
+            secrets = Secrets.of(environ)
+            failure = StepFailure.model_validate({name: secrets.redacted(text) for name, text in failure.to_json().items()})
             if code == ExitCode.FAILED:
-                print(_redacted(traceback.format_exc(), environ), file=sys.stderr, flush=True)
+                print(secrets.redacted(traceback.format_exc()), file=sys.stderr, flush=True)
             print(f"{failure.reason}: {failure.message}; {failure.remedy}".rstrip("; "), file=sys.stderr, flush=True)
             _leave(Path(termination_path), fitted(failure))
             return code
@@ -126,7 +125,8 @@ class _Frame:
         run_root = paths.run_root(given.run.namespace, given.run.name)
         workspace = open_store(given.workspace, self.environ).at(run_root)
         with TemporaryDirectory(prefix="alrun-", dir=self.scratch_path) as scratch:
-            yield Context(given, dataset, dataset.at(given.dataset.images), workspace, shard, Path(scratch))
+            images = dataset.at(given.dataset.images)
+            yield Context(given, dataset, images, workspace, shard, Path(scratch), Secrets.of(self.environ))
 
 
 def _place(context: Context) -> str:
@@ -190,7 +190,7 @@ def _watch_stages(frame: _Frame) -> int:
         with frame.context() as context:
             watch(context, Work(frame.work_path), ended.wait)
     except Exception:
-        print(_redacted(traceback.format_exc(), frame.environ), file=sys.stderr, flush=True)
+        print(Secrets.of(frame.environ).redacted(traceback.format_exc()), file=sys.stderr, flush=True)
         ended.wait()
     finally:
         signal.signal(signal.SIGTERM, earlier_handler)
@@ -282,13 +282,6 @@ def fitted(outcome: StepResult | StepFailure, limit: int = MAX_TERMINATION_MESSA
         del value["metrics"][name]
     shorten("remedy")
     return text()
-
-
-def _redacted(text: str, environ: Mapping[str, str]) -> str:
-    for name, value in environ.items():
-        if name.endswith(_SECRETS) and value.strip():
-            text = text.replace(value.strip(), "[redacted]")
-    return text
 
 
 def _leave(path: Path, text: str) -> None:

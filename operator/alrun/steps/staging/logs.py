@@ -26,7 +26,7 @@ def upload_logs(context: Context, work: Work, stages: Iterator[str] | list[str],
     folder = paths.logs(context.input.cycle, context.params.step, context.shard)
     try:
         for name, path in _files(work, list(stages), seen):
-            context.workspace.upload(_ended(path, context.scratch), f"{folder}/{name}")
+            context.workspace.upload(_told(path, context), f"{folder}/{name}")
     except (StoreError, OSError) as error:
         context.say(f"not all logs are in {folder}: {error}")
 
@@ -44,15 +44,17 @@ def _files(work: Work, stages: list[str], seen: list[TaoSeen]) -> Iterator[tuple
                 yield f"{one.stage.name}.{path.name}", path
 
 
-def _ended(path: Path, scratch: Path) -> Path:
-    """The file, or a copy of its end where it is too long."""
+def _told(path: Path, context: Context) -> Path:
+    """The file, or a copy of it: of its end where it is too long, and without secrets where there are any."""
     size = path.stat().st_size
-    if size <= MAX_LOG:
+    if size <= MAX_LOG and not context.secrets.values:
         return path
     with path.open("rb") as file:
-        file.seek(size - MAX_LOG)
+        file.seek(max(0, size - MAX_LOG))
         data = file.read(MAX_LOG)
-    rest = data[data.find(b"\n") + 1 :]
-    copy = scratch / f"end-{path.name}"
-    copy.write_bytes(b"[the first %d bytes are left out]\n" % (size - len(rest)) + rest)
+    if size > MAX_LOG:
+        rest = data[data.find(b"\n") + 1 :]
+        data = b"[the first %d bytes are left out]\n" % (size - len(rest)) + rest
+    copy = context.scratch / f"told-{path.name}"
+    copy.write_bytes(context.secrets.redacted_bytes(data))
     return copy
