@@ -10,9 +10,9 @@ import pytest
 from alrun.api import meta
 from alrun.api.status import Phase, Progress, StopReason
 from alrun.core.decide import decide
-from alrun.core.observed import Observed
+from alrun.core.observed import Observed, PodView
 from alrun.core.plan import Reason
-from tests.model.world import START, World, at, spec
+from tests.model.world import START, SimulatedJob, World, at, spec
 
 PLAIN_CYCLE = ["select", "annotate", "train", "evaluate", "infer", "convert", "report"]
 
@@ -371,6 +371,55 @@ def test_a_result_whose_pods_are_gone_is_asked_for_again() -> None:
     step = world.status.step
     assert step is not None
     assert (step.name, step.attempt, step.disruptions) == ("train", 2, 1)
+
+
+def pod_of(job: SimulatedJob, name: str, **changes: Any) -> PodView:
+    """A pod of the Job; later names are of later pods."""
+    (pod,) = job.pods()
+    return dataclasses.replace(pod, name=name, uid=f"uid-{name}", **changes)
+
+
+LOST = {"phase": "Failed", "disrupted": "EvictionByEvictionAPI"}
+
+
+@pytest.mark.parametrize(
+    ("seen", "counted"),
+    [
+        # what is there at each look: name of the pod, and whether it is seen to have failed
+        ([["a"], ["a"], ["a"]], [0, 0, 0]),
+        ([["a"], ["b"], ["b"]], [0, 1, 1]),  # removed before it was seen to fail
+        ([["a"], ["a!"], ["a!"], ["a!", "b"], ["b"]], [0, 1, 1, 1, 1]),
+        ([["a"], ["a!", "b"], ["b"], ["c"], ["c!"], ["d"]], [0, 1, 1, 2, 3, 3]),
+        ([["a!"], ["b"]], [1, 1]),
+        ([["a!", "b"], ["b"]], [1, 1]),
+        ([["a"], [], ["b"]], [0, 0, 1]),  # gone, and not replaced yet: it may have been the Job's end
+        ([["a"], ["b!"], ["c"]], [0, 2, 2]),
+    ],
+)
+def test_each_pod_that_is_taken_from_a_job_is_counted_once(seen: list[list[str]], counted: list[int]) -> None:
+    world = World().advance(until=at("train"))
+    (job,) = world.live()
+    job.state = "running"
+    found = []
+    for names in seen:
+        pods = [pod_of(job, name.strip("!"), **(LOST if name.endswith("!") else {})) for name in names]
+        observed = dataclasses.replace(world.observe(), pods=tuple(pods))
+        world.status = decide(world.run, observed, world.now).status
+        assert world.status.step is not None
+        found.append(world.status.step.disruptions)
+    assert found == counted
+
+
+def test_a_pod_that_a_queue_took_back_is_not_lost() -> None:
+    world = World().advance(until=at("train"))
+    (job,) = world.live()
+    job.state = "running"
+    held = dataclasses.replace(job.view("uid-1"), suspended=True, ready=0)
+    for jobs, pods in (((job.view("uid-1"),), ("a",)), ((held,), ()), ((job.view("uid-1"),), ("b",))):
+        observed = Observed(jobs=jobs, pods=tuple(pod_of(job, name) for name in pods))
+        world.status = decide(world.run, observed, world.now).status
+    assert world.status.step is not None
+    assert (world.status.step.disruptions, world.status.step.pod) == (0, "uid-b")
 
 
 def test_too_many_disruptions_fail_the_run() -> None:

@@ -104,6 +104,8 @@ class StepStatus(TolerantModel):
     failures: int = Field(default=0, description="Attempts that failed by themselves.")
     disruptions: int = Field(default=0, description="Attempts and pods lost to disruptions.")
     disruptions_before: int = Field(default=0, description="Of these, those of earlier attempts.")
+    pod: str | None = Field(default=None, description="uid of the attempt's newest pod; not of steps with several at once.")
+    pod_lost: bool = Field(default=False, description="Whether that pod has been counted as lost.")
     started_at: Time | None = Field(default=None, description="When the step was begun.")
     attempt_started_at: Time | None = Field(default=None, description="When this attempt was begun.")
     running_at: Time | None = Field(default=None, description="When this attempt's first pod ran.")

@@ -18,14 +18,14 @@ from alrun.api import meta
 from alrun.api.base import format_duration
 from alrun.api.pods import PodSettings
 from alrun.api.status import Failure, Phase, Progress, RunStatus, StepStatus, StopReason, StopStatus, Waiting
-from alrun.api.step import COMPRESSION_STEPS, StepName
+from alrun.api.step import COMPRESSION_STEPS, INDEXED_STEPS, StepName
 
 from . import stop as stop_rules
 from . import texts
 from .attempts import Attempts, too_many_disruptions
 from .budget import limits
 from .conditions import conditions
-from .diagnosis import why_waiting
+from .diagnosis import why_waiting, works
 from .draft import PHASES, POLL_ENDING, POLL_WAITING, TERMINAL
 from .observed import JobView, Observed, PodView, Run
 from .plan import JobEnd, Plan, Reason
@@ -139,12 +139,10 @@ class _Decision(Attempts):
     def _job_live(self, step: StepStatus, job: JobView) -> None:
         settings = settings_for(self.spec, StepName(step.name))
         pods = [pod for pod in self.observed.pods if pod.job_uid == job.uid]
-        lost = sum(1 for pod in pods if pod.disrupted and pod.phase == "Failed")
-        disruptions = max(step.disruptions, step.disruptions_before + lost)
-        if disruptions > step.disruptions:
+        step, disruptions = self._count_lost(step, pods), step.disruptions
+        if step.disruptions > disruptions:
             self.event("Warning", Reason.STEP_DISRUPTED, f"{texts.title(step)}: a pod was lost, the Job replaces it")
-            step = self.set_step(disruptions=disruptions)
-        if disruptions > self.spec.retry.disruptions:
+        if step.disruptions > self.spec.retry.disruptions:
             self.pay(step, job)
             self.end(job, step)
             self.fail(too_many_disruptions(step, self.spec))
@@ -164,7 +162,7 @@ class _Decision(Attempts):
             self.requeue_in(POLL_ENDING)
             return
         if job.suspended:  # the queue took its admission back: it waits again
-            step = self.set_step(running_at=None, progress=None)
+            step = self.set_step(running_at=None, progress=None, pod=None, pod_lost=False)
             self._waiting(step, job, settings, pods)
             return
         starts = [c.running_since for pod in pods for c in pod.containers if c.running_since]
@@ -172,6 +170,28 @@ class _Decision(Attempts):
             self._running(step, job, settings, min(starts, default=self.now))
         else:
             self._waiting(step, job, settings, pods)
+
+    def _count_lost(self, step: StepStatus, pods: list[PodView]) -> StepStatus:
+        """Count the pods of the live Job that were taken from it.
+
+        Such a pod fails for a moment and is removed, so that it may never be seen to have failed: the pod at work is
+        remembered, and another one in its place tells the same. Of many pods at once, only what is seen is counted.
+        """
+        lost = sum(1 for pod in pods if _taken(pod))
+        if StepName(step.name) in INDEXED_STEPS:
+            return self.set_step(disruptions=max(step.disruptions, step.disruptions_before + lost))
+        newest = max(pods, key=lambda pod: (pod.created_at, pod.name), default=None)
+        known, counted = step.pod, step.pod_lost
+        if newest is None or (known is None and not lost and not works(newest)):
+            return step  # one that has not begun is not worth a write
+        if newest.uid == known:
+            new = int(_taken(newest) and not counted)
+        elif known is None:
+            new = lost
+        else:
+            new = int(not counted) + int(_taken(newest))
+        taken = _taken(newest) or (newest.uid == known and counted)
+        return self.set_step(disruptions=step.disruptions + new, pod=newest.uid, pod_lost=taken)
 
     def _running(self, step: StepStatus, job: JobView, settings: PodSettings, since: datetime) -> None:
         progress = self.observed.progress or step.progress
@@ -382,6 +402,11 @@ def _since(found: Waiting | None, known: Waiting | None) -> Waiting | None:
     if found is None or known is None or found.reason != known.reason:
         return found
     return found.model_copy(update={"since": known.since})
+
+
+def _taken(pod: PodView) -> bool:
+    """True for a pod that was ended by something else than its own work."""
+    return pod.disrupted is not None and pod.phase == "Failed"
 
 
 def _is_lost(pod: PodView, now: datetime) -> bool:

@@ -123,6 +123,8 @@ class Draft:
             attempt=attempt,
             job=job_name(self.run.name, step.cycle, step.name, attempt, self.status.retries),
             job_uid=None,
+            pod=None,
+            pod_lost=False,
             attempt_started_at=self.now + (after or timedelta(0)),
             running_at=None,
             progress=None,
