@@ -47,6 +47,8 @@ def test_an_evicted_pod_is_no_failure(place: Place) -> None:
     run = place.start("evicted", SLOW)
     before = run.step("train", timeout=180)
     pod = run.until_pod_runs(before["step"]["job"])
+    # One that is gone before the operator has ever seen it at work is not counted.
+    run.until("the pod known", lambda status: (status.get("step") or {}).get("pod") == pod.metadata.uid)
 
     eviction = client.V1Eviction(metadata=client.V1ObjectMeta(name=pod.metadata.name, namespace=place.name))
     place.world.core.create_namespaced_pod_eviction(pod.metadata.name, place.name, eviction)
