@@ -12,6 +12,7 @@ from .diagnosis import Kind, why_failed
 from .draft import TERMINAL, Draft, backoff
 from .inputs import step_input
 from .observed import JobView
+from .params import batch_size_of
 from .plan import Reason
 from .results import take
 
@@ -56,7 +57,7 @@ class Attempts(Draft):
         tao = self.spec.training.tao
         if tao is None or tao.on_out_of_memory is not OnOutOfMemory.HALVE_BATCH:
             return False
-        size = min(tao.batch_size, self.status.batch_size or tao.batch_size)
+        size = batch_size_of(self.spec, self.status)
         if size == 1:
             return False
         self.set(batch_size=size // 2)

@@ -8,7 +8,7 @@ from alrun.api.status import CompressionStatus, RunStatus
 from alrun.api.step import LOOP_STEPS, StepName
 from alrun.api.training import AnchorShape, TrainingEngine
 
-_TRAINER = frozenset(
+TRAINER_STEPS = frozenset(
     {
         StepName.FETCH,
         StepName.TRAIN,
@@ -20,13 +20,14 @@ _TRAINER = frozenset(
         StepName.EXPORT,
     }
 )
+"""Steps that are done by the engine that trains."""
 
 
 def engine_of(spec: RunSpec, step: StepName) -> str:
     """Who does the step. Preparing, labels, anchors, formats and reports are ours whatever engines are chosen."""
     if step is StepName.SELECT:
         return spec.selection.engine
-    return spec.training.engine.value if step in _TRAINER else TrainingEngine.EMBEDDED.value
+    return spec.training.engine.value if step in TRAINER_STEPS else TrainingEngine.EMBEDDED.value
 
 
 def needs_fetch(spec: RunSpec) -> bool:

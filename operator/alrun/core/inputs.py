@@ -16,7 +16,7 @@ from alrun.api.training import AnchorShape, TrainingEngine
 
 from .course import anchors_of, engine_of
 from .observed import Run
-from .params import params_of, tao_of
+from .params import batch_size_of, params_of, tao_of
 from .pods import gpus_for
 from .upstream import upstream_of
 
@@ -97,7 +97,7 @@ def _tao(run: Run, step: StepName, cycle: int) -> TaoWork:
         training=tao,
         classes=run.spec.dataset.classes or [],
         anchors=sorted(anchors, key=lambda shape: shape.width * shape.height) if anchors else None,
-        batch_size=min(tao.batch_size, run.status.batch_size or tao.batch_size),
+        batch_size=batch_size_of(run.spec, run.status),
         gpus=gpus_for(run.spec, step),
     )
 

@@ -79,6 +79,12 @@ def tao_of(spec: RunSpec) -> TaoTraining:
     return spec.training.tao or TaoTraining()
 
 
+def batch_size_of(spec: RunSpec, status: RunStatus) -> int:
+    """Images that TAO takes in a step, on each GPU: as stated, or fewer since GPU memory ran out."""
+    stated = tao_of(spec).batch_size
+    return min(stated, status.batch_size or stated)
+
+
 def start_of(spec: RunSpec, cycle: int) -> StartFrom:
     """What the cycle's training begins with. The first one has no model before it."""
     wanted = spec.training.start_from

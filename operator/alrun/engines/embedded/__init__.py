@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from alrun.api.spec import RunSpec
 from alrun.api.step import StepName
+from alrun.core.course import TRAINER_STEPS
 from alrun.core.observed import Run
 from alrun.core.plan import JobRequest
 
@@ -34,17 +35,7 @@ _REQUESTS: Mapping[StepName, Mapping[str, str]] = MappingProxyType(
 # Huge pages make training 12 to 30 % faster. The C library reads this before the process's first line; all that
 # JAX itself reads is set by the worker, which knows its release of JAX.
 _DETECTOR: Mapping[str, str] = MappingProxyType({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"})
-_RUNS_THE_DETECTOR = frozenset(
-    {
-        StepName.TRAIN,
-        StepName.EVALUATE,
-        StepName.INFER,
-        StepName.PRUNE,
-        StepName.RETRAIN,
-        StepName.ASSESS,
-        StepName.EXPORT,
-    }
-)
+_RUNS_THE_DETECTOR = TRAINER_STEPS - {StepName.FETCH}
 
 
 class Embedded:

@@ -19,7 +19,7 @@ from .predictions import label_files
 from .seen import TaoSeen, exit_code, last_words
 from .work import Work
 
-_TEMPORARY = 75
+_TEMPORARY = ExitCode.UNAVAILABLE
 """With this code a trainer of the user's says that it met something that passes (EX_TEMPFAIL of sysexits.h)."""
 _TERMINATED = 143
 
