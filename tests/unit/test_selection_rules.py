@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alrun.api.spec import Batch, Preset
+from alrun.api.selection import Preset
+from alrun.api.spec import Batch
 from alrun.learn.selection.herding import _percent, herding
 from alrun.learn.selection.pool import Frontier, Pool, SelectionError, batch_count, shuffled, space
 from alrun.learn.selection.rules import Rule, needs, pick, rule_for

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from alrun.api import paths
-from alrun.api.spec import Batch, Preset
+from alrun.api.selection import Preset
+from alrun.api.spec import Batch
 from alrun.api.step import SelectParams
 from alrun.steps import select
 from alrun.steps.context import Context, StepError

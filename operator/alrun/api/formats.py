@@ -37,6 +37,10 @@ STORE_PATTERN = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|pvc://[a-z0-9][-a-z0-9
 
 NGC_PATTERN = r"^[a-z0-9][-a-z0-9_]*(/[a-z0-9][-a-z0-9_]*)?/[A-Za-z0-9][-A-Za-z0-9_.]*:[A-Za-z0-9][-A-Za-z0-9_.]*$"
 
+COLUMN_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
+
+LIGHTLY_ROLE_PATTERN = r"^arn:aws:iam::[0-9]{12}:role.+$"
+
 FORMATS: Mapping[str, Rule] = {
     DURATION_PATTERN: Rule(
         (),
@@ -124,6 +128,31 @@ FORMATS: Mapping[str, Rule] = {
         r"^[a-z0-9][a-z0-9_]*$",
         "must be the name of a backbone: small letters, digits and `_`",
         "write it like resnet18 or resnet_50",
+    ),
+    COLUMN_PATTERN: _format(
+        COLUMN_PATTERN,
+        "must be the name of a score, or of a column: letters, digits, `_`, `.` and `-`",
+        "write it like uncertainty_entropy or al_score",
+    ),
+    r"^[0-9a-f]{24}$": _format(
+        r"^[0-9a-f]{24}$",
+        "must be an id of Lightly's: 24 hexadecimal digits",
+        "copy it from the address of the dataset's page",
+    ),
+    LIGHTLY_ROLE_PATTERN: _format(
+        LIGHTLY_ROLE_PATTERN,
+        "must be the ARN of an IAM role of AWS' own partition, which is all that Lightly's API takes",
+        "write it like arn:aws:iam::123456789012:role/lightly",
+    ),
+    r"^[a-zA-Z0-9_+=,.@:/-]+$": _format(
+        r"^[a-zA-Z0-9_+=,.@:/-]+$",
+        "must be an external id: letters, digits and _+=,.@:/-",
+        "write the one that the role's trust policy asks for",
+    ),
+    r"^[A-Za-z0-9][A-Za-z0-9_ -]*$": _format(
+        r"^[A-Za-z0-9][A-Za-z0-9_ -]*$",
+        "must be the name of a dataset: letters, digits, `_`, `-` and spaces",
+        "write it like apples-2026",
     ),
     NGC_PATTERN: _format(
         NGC_PATTERN,

@@ -13,6 +13,10 @@ TEST_TRUTH = "index/test_truth.parquet"
 """As the pool's truth, for the sealed test set. Only evaluate and report read it."""
 POOL_EMBEDDINGS = "index/embeddings.parquet"
 """image (string), embedding (fixed-size list of float32): classical features, for the first batch."""
+LEARNED_EMBEDDINGS = "index/learned/embeddings.parquet"
+"""As POOL_EMBEDDINGS, of the network that `embed` has trained on the pool itself."""
+HASHES = "index/hashes.parquet"
+"""image (string), hash (uint64): perceptual hashes of the pool, in the order of its index."""
 DATASET = "index/dataset.json"
 """classes (list, in order), classMapping, images, test (counts), boxes, testBoxes (by class), problems (by kind), and
 split: what the test set was drawn by."""
@@ -23,11 +27,19 @@ SCAN = "index/scan"
 PREDICTIONS = ".lightly/predictions"
 TASK = "detections"
 """Name of the prediction task: `.lightly/predictions/detections/<image with .json>`."""
+METADATA = ".lightly/metadata"
+"""Folder of Lightly's metadata: `schema.json`, and `<image with .json>` for every image of the pool."""
+RELEVANT_FILES = ".lightly/relevant_filenames.txt"
+"""Images that the Lightly Worker may look at, a path a line: those of the pool, never the sealed test set."""
+EMBEDDINGS_CSV = ".lightly/embeddings/embeddings.csv"
+"""Embeddings that are given to the Lightly Worker: filenames, embedding_0, …, labels (0)."""
 FETCHED = "index/fetched"
 """Folder of what `fetch` pinned: `pretrained/<file>` (one file) and `spec/<file>` (one file)."""
 PRETRAINED = f"{FETCHED}/pretrained"
 EXPERIMENT_SPEC = f"{FETCHED}/spec"
 REPORT = "report/index.html"
+CONTROL = "control"
+"""Folder of the comparison arm's own files: `control/cycles/<ccc>/…` in the place of `cycles/<ccc>/…`."""
 
 
 def run_root(namespace: str, name: str) -> str:
@@ -43,6 +55,21 @@ def cycle(number: int) -> str:
 def selection(number: int) -> str:
     """image, rank (int32, from 0), score (float64), rule, why (strings), group (string)."""
     return f"{cycle(number)}/selection.parquet"
+
+
+def selection_input(number: int) -> str:
+    """The StepInput that the picks were made from, so that they can be made again."""
+    return f"{cycle(number)}/select/input.json"
+
+
+def selection_sources(number: int) -> str:
+    """Files that the picks were made from: {name: SHA-256}, those of the user's as dataset:<path>."""
+    return f"{cycle(number)}/select/sources.json"
+
+
+def worker_artifacts(number: int) -> str:
+    """Folder of what the Lightly Worker left: report, log, corruptness check."""
+    return f"{cycle(number)}/select/lightly"
 
 
 def annotated(number: int) -> str:
@@ -110,6 +137,13 @@ def evaluation(number: int) -> str:
     return f"{cycle(number)}/evaluate/metrics.json"
 
 
+def test_detections(number: int) -> str:
+    """image, class (string), x_min, y_min, x_max, y_max, score (float64): what `evaluate` has found in the sealed test
+    set, so that two models can be compared image by image.
+    """
+    return f"{cycle(number)}/evaluate/detections.parquet"
+
+
 def inference_labels(number: int) -> str:
     """Folder of KITTI predictions (16 columns), one `<image with .txt>` for every image of the pool."""
     return f"{cycle(number)}/infer/labels"
@@ -127,5 +161,5 @@ def predictions(number: int, shard: int) -> str:
 
 def result(number: int, step: str, shard: int | None = None) -> str:
     """The step's result, written last."""
-    folder = step if step in ("prepare", "fetch") else f"{cycle(number)}/{step}"
+    folder = step if step in ("prepare", "fetch", "embed", "register") else f"{cycle(number)}/{step}"
     return f"{folder}/result.json" if shard is None else f"{folder}/results/{shard:05d}.json"

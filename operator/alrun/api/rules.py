@@ -18,6 +18,7 @@ from typing import Any
 from .base import parse_duration
 from .pods import Pods
 from .rule import Rule, count, exactly_one, matches, quoted
+from .selection_rules import SELECTION_RULES, SELECTION_SPEC_RULES
 from .training_rules import TRAINING_RULES, TRAINING_SPEC_RULES
 
 MAX_NAME = 63
@@ -265,7 +266,9 @@ SPEC_RULES: tuple[Rule, ...] = (
     ),
 )
 
-RULES: tuple[Rule, ...] = BLOCK_RULES + TRAINING_RULES + SPEC_RULES + TRAINING_SPEC_RULES
+RULES: tuple[Rule, ...] = (
+    BLOCK_RULES + TRAINING_RULES + SELECTION_RULES + SPEC_RULES + TRAINING_SPEC_RULES + SELECTION_SPEC_RULES
+)
 
 FIXED_AFTER_START: tuple[str, ...] = (
     "spec.seed",
@@ -278,7 +281,27 @@ FIXED_AFTER_START: tuple[str, ...] = (
     "spec.dataset.test",
     "spec.workspace.uri",
     "spec.loop.initialBatch",
-    "spec.selection",
+    "spec.loop.control",
+    "spec.loop.controlShare",
+    *(
+        f"spec.selection.{field}"
+        for field in (
+            "engine",
+            "preset",
+            "strategies",
+            "combination",
+            "scoreThreshold",
+            "batchPer",
+            "classShares",
+            "noObjectShare",
+            "embeddings",
+            "table",
+            "duplicates",
+            "relevant",
+            "labelledElsewhere",
+            "lightly.dataset",
+        )
+    ),
     "spec.annotation",
     "spec.training",
     "spec.inference.scoreThreshold",

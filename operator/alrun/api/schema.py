@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from . import compression, meta, pods, spec, status, training, types
+from . import compression, meta, pods, selection, spec, status, training, types
 from .base import Model
 from .formats import FORMATS
 from .pods import Pods
@@ -114,7 +114,7 @@ def _add_rule(node: Schema, rule: Rule) -> None:
 
 
 def _models() -> Iterator[type[BaseModel]]:
-    for module in (spec, training, compression, pods, types, status):
+    for module in (spec, selection, training, compression, pods, types, status):
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, BaseModel):
                 yield value
@@ -154,7 +154,9 @@ class _Inliner:
         if kind == "array":
             node["items"] = self.node(source["items"])
         if kind == "object":
-            node["additionalProperties"] = self.node(source["additionalProperties"])
+            # Values of any kind: pydantic writes `true`, which is no structural schema.
+            values = source["additionalProperties"]
+            node["additionalProperties"] = self.node({} if values is True else values)
         return node
 
     def object(self, source: Schema, model: type[BaseModel]) -> Schema:

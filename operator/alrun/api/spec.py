@@ -15,6 +15,7 @@ from pydantic import Field, StringConstraints
 from .base import Duration, Model
 from .compression import Compression
 from .pods import Pods
+from .selection import Control, Selection
 from .training import Training
 from .types import ClassName, RelativePath, SecretReference, StoreUri
 
@@ -149,12 +150,6 @@ class StopRules(Model):
     )
 
 
-class Control(StrEnum):
-    """Comparison arms on the same budget."""
-
-    NONE = "None"
-
-
 class Loop(Model):
     """How much is labelled, in what portions, and when to stop."""
 
@@ -163,30 +158,14 @@ class Loop(Model):
     max_cycles: Annotated[int, Field(ge=1, le=1000)] = Field(default=5, description="Cycles in all; raise it to go on.")
     label_budget: LabelBudget
     stop: StopRules = Field(default_factory=StopRules)
-    control: Control = Field(default=Control.NONE, description="Comparison arm; None is the only choice in this release.")
-
-
-class Preset(StrEnum):
-    """Named selection rules."""
-
-    DEFAULT = "Default"
-    RANDOM = "Random"
-    CORESET = "Coreset"
-    ENTROPY = "Entropy"
-    CORAL = "Coral"
-
-
-class Selection(Model):
-    """Which images are worth a label."""
-
-    engine: Literal["Embedded"] = Field(default="Embedded", description="Who selects.")
-    preset: Preset = Field(
-        default=Preset.DEFAULT,
-        description="Default: density-aware herding on embeddings. Coreset: k-centre. Entropy: most uncertain box. "
-        "Coral: distance x uncertainty. Random: the baseline to beat.",
+    control: Control = Field(
+        default=Control.NONE,
+        description="Random: a second model is trained on as many images, drawn at random, and the report says whether the "
+        "selection was worth it (annotation GroundTruth). RandomShare: it is trained on the randomly drawn images of every "
+        "batch alone, which costs nothing but their share.",
     )
-    score_threshold: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.05, description="Predicted boxes below this score do not count as uncertainty."
+    control_share: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
+        default=None, description="RandomShare: share of every batch that is drawn at random; left out: 0.2."
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .base import Time, TolerantModel
+from .selection import Verdict
 from .training import AnchorShape
 
 
@@ -21,6 +22,8 @@ class Phase(StrEnum):
     PENDING = "Pending"
     PREPARING = "Preparing"
     FETCHING = "Fetching"
+    EMBEDDING = "Embedding"
+    REGISTERING = "Registering"
     SELECTING = "Selecting"
     ANNOTATING = "Annotating"
     ANCHORING = "Anchoring"
@@ -28,6 +31,7 @@ class Phase(StrEnum):
     EVALUATING = "Evaluating"
     INFERRING = "Inferring"
     CONVERTING = "Converting"
+    COMPARING = "Comparing"
     PRUNING = "Pruning"
     RETRAINING = "Retraining"
     EXPORTING = "Exporting"
@@ -155,6 +159,41 @@ class BestStatus(TolerantModel):
     )
 
 
+class ControlCycle(TolerantModel):
+    """What the comparison arm came to in a cycle."""
+
+    images: int = Field(default=0, description="Images its model was trained on.")
+    boxes: int = Field(default=0, description="Boxes on them.")
+    new_images: int = Field(default=0, description="Images it added in this cycle.")
+    new_boxes: int = Field(default=0, description="Boxes on those.")
+    annotator_seconds: float = Field(default=0.0, description="Annotator time they would have cost; nobody spent it.")
+    metrics: dict[str, float] = Field(default_factory=dict, description="On the sealed test set.")
+    model: str | None = Field(default=None, description="Where its model is.")
+
+
+class ControlStatus(TolerantModel):
+    """Whether the selection was worth it: judged at equal numbers of boxes, over the cycles so far."""
+
+    verdict: Verdict = Field(description="Better or Worse than random, or NoDifference: the interval holds 0.")
+    metric: str = Field(description="Metric it was judged by, on the sealed test set.")
+    difference: float = Field(description="Mean of the metric's difference to the comparison arm.")
+    low: float = Field(description="Lower end of its 95 % interval.")
+    high: float = Field(description="Upper end of its 95 % interval.")
+    saved_images: int | None = Field(default=None, description="Images more that random needed for the same metric.")
+    saved_boxes: int | None = Field(default=None, description="Boxes more that it needed.")
+    saved_seconds: float | None = Field(default=None, description="Annotator seconds more that it needed.")
+    message: str = Field(default="", description="The verdict in a sentence.")
+
+
+class LightlyStatus(TolerantModel):
+    """What the run is called on Lightly's platform."""
+
+    worker_id: str = Field(description="Id of the registered Worker.")
+    worker_label: str = Field(
+        default="", description="Label that scheduled runs ask for, so that no other Worker takes them."
+    )
+
+
 class CycleStatus(TolerantModel):
     """One cycle that is done or under way."""
 
@@ -166,6 +205,8 @@ class CycleStatus(TolerantModel):
     annotator_seconds: float = Field(default=0.0, description="Annotator time spent in this cycle.")
     metrics: dict[str, float] = Field(default_factory=dict, description="On the sealed test set.")
     selection: str = Field(default="", description="Engine and rule, like Embedded/Default.")
+    selection_run: str | None = Field(default=None, description="Run of the Lightly Worker that picked.")
+    control: ControlCycle | None = Field(default=None, description="The comparison arm, where there is one.")
     anchors: list[AnchorShape] | None = Field(default=None, description="Anchors that kmeans found in this cycle.")
     model: str | None = Field(default=None, description="Where the model is.")
     results: dict[str, str] = Field(
@@ -240,6 +281,8 @@ class RunStatus(TolerantModel):
     anchors: list[AnchorShape] | None = Field(default=None, description="Anchors that kmeans found last.")
     batch_size: int | None = Field(default=None, description="Batch size that was lowered because GPU memory had run out.")
     compression: CompressionStatus | None = None
+    control: ControlStatus | None = None
+    lightly: LightlyStatus | None = None
     stop: StopStatus | None = None
     failure: Failure | None = Field(default=None, description="Why the run failed.")
     artifacts: dict[str, str] = Field(default_factory=dict, description="Name -> where it is: report, model, workspace.")

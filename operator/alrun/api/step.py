@@ -16,8 +16,16 @@ from pydantic import Field
 
 from .base import TolerantModel
 from .compression import Export, Prune, Retrain
-from .spec import AnnotationCost, Batch, LabelFormat, Preset
-from .status import PruneRow
+from .selection import (
+    BatchPer,
+    Combination,
+    Duplicates,
+    Embeddings,
+    LightlySelection,
+    Strategy,
+)
+from .spec import AnnotationCost, Batch, LabelFormat
+from .status import ControlStatus, PruneRow
 from .training import AnchorShape, CustomTraining, EmbeddedTraining, StartFrom, TaoTraining
 
 MAX_TERMINATION_MESSAGE = 4096
@@ -29,6 +37,8 @@ class StepName(StrEnum):
 
     PREPARE = "prepare"
     FETCH = "fetch"
+    EMBED = "embed"
+    REGISTER = "register"
     SELECT = "select"
     ANNOTATE = "annotate"
     KMEANS = "kmeans"
@@ -36,6 +46,10 @@ class StepName(StrEnum):
     EVALUATE = "evaluate"
     INFER = "infer"
     CONVERT = "convert"
+    CONTROL_SELECT = "control-select"
+    CONTROL_ANNOTATE = "control-annotate"
+    CONTROL_TRAIN = "control-train"
+    CONTROL_EVALUATE = "control-evaluate"
     PRUNE = "prune"
     RETRAIN = "retrain"
     ASSESS = "assess"
@@ -43,6 +57,15 @@ class StepName(StrEnum):
     REPORT = "report"
 
 
+START_STEPS = (StepName.PREPARE, StepName.FETCH, StepName.EMBED, StepName.REGISTER)
+"""Steps before the first cycle; all but the first only where the run needs them."""
+CONTROL_STEPS = (
+    StepName.CONTROL_SELECT,
+    StepName.CONTROL_ANNOTATE,
+    StepName.CONTROL_TRAIN,
+    StepName.CONTROL_EVALUATE,
+)
+"""Steps of the comparison arm: those of the loop once more, on files of its own, see `StepInput.control`."""
 LOOP_STEPS = (
     StepName.SELECT,
     StepName.ANNOTATE,
@@ -51,8 +74,11 @@ LOOP_STEPS = (
     StepName.EVALUATE,
     StepName.INFER,
     StepName.CONVERT,
+    *CONTROL_STEPS,
 )
-"""Steps of a cycle up to the judgement whether the run goes on; kmeans only where anchors are looked for."""
+"""Steps of a cycle up to the judgement whether the run goes on; kmeans only where anchors are looked for, and those of
+the comparison arm only where there is one.
+"""
 COMPRESSION_STEPS = (StepName.PRUNE, StepName.RETRAIN, StepName.ASSESS, StepName.EXPORT)
 """Steps that make a smaller model of one that a cycle has trained, as far as `spec.compression` asks for them."""
 CYCLE_STEPS = (*LOOP_STEPS, *COMPRESSION_STEPS, StepName.REPORT)
@@ -115,6 +141,16 @@ class CustomWork(TolerantModel):
     classes: list[str] | None = Field(default=None, description="Classes of the run, in order; None: those of the index.")
 
 
+class LightlyWork(TolerantModel):
+    """What the steps are told that deal with the Lightly Worker."""
+
+    settings: LightlySelection
+    dataset: str = Field(description="Name of the dataset on the platform.")
+    worker: str = Field(description="Name of the Worker on the platform.")
+    label: str = Field(description="Label of the Worker, which scheduled runs ask for.")
+    worker_id: str | None = Field(default=None, description="Id of the Worker; known after register.")
+
+
 class PrepareParams(TolerantModel):
     """prepare: index, checks, sealed test split."""
 
@@ -134,17 +170,48 @@ class FetchParams(TolerantModel):
     step: Literal["fetch"] = "fetch"
 
 
+class EmbedParams(TolerantModel):
+    """embed: features learned from the pool without labels."""
+
+    step: Literal["embed"] = "embed"
+    epochs: int = 20
+
+
+class RegisterParams(TolerantModel):
+    """register: the Lightly Worker of this run made known to the platform, and the token and settings tried."""
+
+    step: Literal["register"] = "register"
+
+
+class Rule(StrEnum):
+    """How images are picked."""
+
+    STRATEGIES = "Strategies"  # by `SelectParams.strategies`
+    DEFAULT = "Default"  # by the rule that was measured to be best, see docs/selection.md
+    DRAWN = "Drawn"  # the images of the other arm's batch that were drawn at random
+
+
 class SelectParams(TolerantModel):
     """select: the images of this cycle's batch."""
 
     step: Literal["select"] = "select"
-    preset: Preset = Preset.DEFAULT
+    rule: Rule = Rule.DEFAULT
+    strategies: list[Strategy] = Field(default_factory=list, description="What rule Strategies goes by, never empty then.")
+    combination: Combination = Combination.PRODUCT
     batch: Batch
     limit: int | None = Field(default=None, description="Images that the label budget still allows.")
     score_threshold: float = 0.05
-    embeddings: Literal["Detector", "Classical"] = Field(
-        default="Detector", description="Detector: of the cycle before, where the trainer makes them. Else Classical."
+    random_share: float = Field(default=0.0, description="Share of the batch that is drawn at random, whatever the rule.")
+    batch_per: BatchPer = BatchPer.POOL
+    class_shares: dict[str, float] = Field(default_factory=dict)
+    no_object_share: float | None = None
+    embeddings: Embeddings | None = Field(
+        default=None, description="Never None with engine Embedded. None: the Lightly Worker makes its own."
     )
+    table: str | None = Field(default=None, description="The user's table, below the root of the dataset.")
+    duplicates: Duplicates | None = None
+    relevant: list[str] = Field(default_factory=list)
+    labelled_elsewhere: str | None = None
 
 
 class AnnotateParams(TolerantModel):
@@ -252,6 +319,8 @@ class ReportParams(TolerantModel):
 Params = Annotated[
     PrepareParams
     | FetchParams
+    | EmbedParams
+    | RegisterParams
     | SelectParams
     | AnnotateParams
     | KmeansParams
@@ -281,10 +350,22 @@ class StepInput(TolerantModel):
     engine: str = Field(default="Embedded", description="Who does the step.")
     tao: TaoWork | None = Field(default=None, description="Only for steps that TAO does.")
     custom: CustomWork | None = Field(default=None, description="Only for steps that a trainer of the user's does.")
+    lightly: LightlyWork | None = Field(default=None, description="Only for steps that the Lightly Worker has a part in.")
+    control: int | None = Field(
+        default=None,
+        description="None: the run's own arm. Else the step is one of the comparison arm, whose files of this cycle and of "
+        "those after it are apart, see `paths.CONTROL`; it shares the cycles before with the run.",
+    )
     upstream: dict[str, str] = Field(
         default_factory=dict, description="<cycle>/<step> -> digest of its result: what this step builds on."
     )
     salt: str = Field(default="", description="Told apart by it: the same step asked for once more.")
+
+    @property
+    def name(self) -> StepName:
+        """The step as the operator names it: one of the comparison arm has a name of its own."""
+        step = self.params.step
+        return StepName(step if self.control is None else f"control-{step}")
 
     def digest(self) -> str:
         """SHA-256 (first 32 hex digits) of all that decides the result; whose run it is does not, except for
@@ -322,6 +403,9 @@ class StepResult(TolerantModel):
     chosen: float | None = Field(default=None, description="prune: the threshold that was chosen.")
     artifacts: dict[str, str] = Field(default_factory=dict, description="export: kind of file -> full URI.")
     report: str | None = Field(default=None, description="report: full URI of the page.")
+    control: ControlStatus | None = Field(default=None, description="report: whether the selection was worth it.")
+    worker_id: str | None = Field(default=None, description="register: id of the Lightly Worker.")
+    selection_run: str | None = Field(default=None, description="select: run of the Lightly Worker that picked.")
     exhausted: bool = Field(
         default=False, description="select, annotate: no image, or no budget, is left for another batch."
     )

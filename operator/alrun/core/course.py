@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from alrun.api.compression import CompressWhen
+from alrun.api.selection import Control
 from alrun.api.spec import RunSpec
 from alrun.api.status import CompressionStatus, RunStatus
-from alrun.api.step import LOOP_STEPS, StepName
+from alrun.api.step import CONTROL_STEPS, LOOP_STEPS, StepName
 from alrun.api.training import AnchorShape, TrainingEngine
 
 TRAINER_STEPS = frozenset(
@@ -26,7 +27,7 @@ TRAINER_STEPS = frozenset(
 def engine_of(spec: RunSpec, step: StepName) -> str:
     """Who does the step. Preparing, labels, anchors, formats and reports are ours whatever engines are chosen."""
     if step is StepName.SELECT:
-        return spec.selection.engine
+        return spec.selection.engine.value
     return spec.training.engine.value if step in TRAINER_STEPS else TrainingEngine.EMBEDDED.value
 
 
@@ -58,7 +59,10 @@ def anchors_of(status: RunStatus, cycle: int) -> list[AnchorShape] | None:
 
 def loop_steps(spec: RunSpec, cycle: int) -> tuple[StepName, ...]:
     """The steps of a cycle, up to the judgement whether the run goes on."""
-    return tuple(step for step in LOOP_STEPS if step is not StepName.KMEANS or needs_anchors(spec, cycle))
+    left_out = set(CONTROL_STEPS) if spec.loop.control is Control.NONE else set()
+    if not needs_anchors(spec, cycle):
+        left_out.add(StepName.KMEANS)
+    return tuple(step for step in LOOP_STEPS if step not in left_out)
 
 
 def compression_steps(spec: RunSpec) -> tuple[StepName, ...]:

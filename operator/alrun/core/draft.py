@@ -17,7 +17,7 @@ from alrun.api.status import (
     Phase,
     StepStatus,
 )
-from alrun.api.step import COMPRESSION_STEPS, INDEXED_STEPS, StepName
+from alrun.api.step import COMPRESSION_STEPS, CONTROL_STEPS, INDEXED_STEPS, StepName
 
 from . import texts
 from .budget import limits
@@ -37,6 +37,8 @@ POLL_ENDING = 5.0
 PHASES: Mapping[StepName, Phase] = {
     StepName.PREPARE: Phase.PREPARING,
     StepName.FETCH: Phase.FETCHING,
+    StepName.EMBED: Phase.EMBEDDING,
+    StepName.REGISTER: Phase.REGISTERING,
     StepName.SELECT: Phase.SELECTING,
     StepName.ANNOTATE: Phase.ANNOTATING,
     StepName.KMEANS: Phase.ANCHORING,
@@ -44,6 +46,7 @@ PHASES: Mapping[StepName, Phase] = {
     StepName.EVALUATE: Phase.EVALUATING,
     StepName.INFER: Phase.INFERRING,
     StepName.CONVERT: Phase.CONVERTING,
+    **dict.fromkeys(CONTROL_STEPS, Phase.COMPARING),
     StepName.PRUNE: Phase.PRUNING,
     StepName.RETRAIN: Phase.RETRAINING,
     StepName.ASSESS: Phase.EVALUATING,
@@ -99,7 +102,7 @@ class Draft:
                 cycle=cycle,
                 images=self.status.labels.images,
                 boxes=self.status.labels.boxes,
-                selection=f"{self.spec.selection.engine}/{self.spec.selection.preset.value}",
+                selection=texts.selection(self.spec),
                 started_at=self.now,
             )
             self.set(cycles=[*self.status.cycles, entry][-MAX_CYCLES_IN_STATUS:])

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from alrun.api.compression import Export, Prune, Retrain
+from alrun.api.selection import Control, Embeddings, EmbeddingSource, SelectionEngine
 from alrun.api.spec import RunSpec
 from alrun.api.status import RunStatus
 from alrun.api.step import (
@@ -36,6 +37,7 @@ from alrun.api.training import EmbeddedTraining, StartFrom, TaoInput, TaoTrainin
 from .budget import Remaining, limits, remaining
 from .course import compressed
 from .observed import Run
+from .strategies import choice_of
 
 DEFAULT_YOLO_INPUT = TaoInput(width=1248, height=384)
 """Input of yolo_v4 where the run states none: that of NVIDIA's own spec for KITTI."""
@@ -107,16 +109,51 @@ def _prepare(run: Run, cycle: int) -> PrepareParams:
 
 
 def _select(run: Run, cycle: int) -> SelectParams:
-    spec = run.spec
+    spec, wanted = run.spec, run.spec.selection
     first = spec.loop.initial_batch if cycle == 0 else None
+    choice = choice_of(wanted, cycle, known_scores=wanted.table is not None)
     return SelectParams(
-        preset=spec.selection.preset,
+        rule=choice.rule,
+        strategies=list(choice.strategies),
+        combination=choice.combination,
         batch=first or spec.loop.batch,
         limit=labels_left(run, cycle).images,
-        score_threshold=spec.selection.score_threshold,
-        # Programs that are not ours predict boxes, and make no embeddings.
-        embeddings="Detector" if spec.training.engine is TrainingEngine.EMBEDDED else "Classical",
+        score_threshold=wanted.score_threshold,
+        random_share=random_share(spec),
+        batch_per=wanted.batch_per,
+        class_shares=wanted.class_shares or {},
+        no_object_share=wanted.no_object_share,
+        embeddings=_embeddings(spec, cycle),
+        table=wanted.table,
+        duplicates=wanted.duplicates,
+        relevant=wanted.relevant,
+        labelled_elsewhere=wanted.labelled_elsewhere,
     )
+
+
+DEFAULT_RANDOM_SHARE = 0.2
+"""Share of every batch that is drawn at random where `loop.control` is RandomShare and no share is stated."""
+
+
+def random_share(spec: RunSpec) -> float:
+    """Share of every batch that is drawn at random, whatever the rule."""
+    if spec.loop.control is not Control.RANDOM_SHARE:
+        return 0.0
+    return DEFAULT_RANDOM_SHARE if spec.loop.control_share is None else spec.loop.control_share
+
+
+def _embeddings(spec: RunSpec, cycle: int) -> Embeddings | None:
+    """What images are compared by; None: the Lightly Worker makes embeddings of its own.
+
+    There is no detector before the first cycle, and programs that are not ours predict boxes and make no embeddings.
+    """
+    stated = spec.selection.embeddings
+    if stated is None and spec.selection.engine is SelectionEngine.LIGHTLY:
+        return None
+    if stated is not None and stated.source is not EmbeddingSource.DETECTOR:
+        return stated
+    detector = cycle > 0 and spec.training.engine is TrainingEngine.EMBEDDED
+    return Embeddings(source=EmbeddingSource.DETECTOR if detector else EmbeddingSource.CLASSICAL)
 
 
 def _annotate(run: Run, cycle: int) -> AnnotateParams:

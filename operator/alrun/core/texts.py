@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from alrun.api.selection import Preset
 from alrun.api.spec import RunSpec
 from alrun.api.status import CycleStatus, Failure, RunStatus, StepStatus
 
 from .budget import limits
+
+
+def selection(spec: RunSpec) -> str:
+    """Engine and rule, like `Embedded/Coral`; strategies of the user's own are `Embedded/strategies`."""
+    wanted = spec.selection
+    rule = "strategies" if wanted.strategies is not None else (wanted.preset or Preset.DEFAULT).value
+    return f"{wanted.engine.value}/{rule}"
 
 
 def title(step: StepStatus | None) -> str:

@@ -12,7 +12,7 @@ from alrun.api import paths
 from alrun.api.step import SelectParams, StepName, StepResult
 from alrun.data.stores import FileNotFoundInStore
 from alrun.learn.selection.pool import Pick, Pool, SelectionError
-from alrun.learn.selection.rules import Rule, needs, pick, rule_for
+from alrun.learn.selection.rules import Rule, needs, pick
 from alrun.learn.selection.scores import above, binary_entropy
 
 from .context import Context, StepError
@@ -44,13 +44,15 @@ def run(context: Context) -> StepResult:
     place = {image: number for number, image in enumerate(images)}
     _check_sealed(context, place)
     chosen = _labelled(context, cycle, place)
-    rule = rule_for(params.preset, cycle)
+    rule = _rule(params)
     wanted = needs(rule, params.batch)
     try:
         pool = Pool(
             images,
             chosen=chosen,
-            embeddings=_embeddings(context, cycle, place, classical=params.embeddings == "Classical")
+            embeddings=_embeddings(
+                context, cycle, place, classical=params.embeddings is None or params.embeddings.source != "Detector"
+            )
             if wanted.embeddings
             else None,
             scores=_uncertainty(context, cycle, place, params.score_threshold) if wanted.scores else None,
@@ -74,6 +76,15 @@ def run(context: Context) -> StepResult:
         counts={"images": len(picks)},
         exhausted=left == 0 or not picks,
     )
+
+
+def _rule(params: SelectParams) -> Rule:
+    if params.rule == "Default":
+        return Rule.HERDING
+    kinds = {one.strategy.type.value for one in params.strategies}, {one.input.type.value for one in params.strategies}
+    if "DIVERSITY" in kinds[0]:
+        return Rule.CORAL if "SCORES" in kinds[1] else Rule.K_CENTRE
+    return Rule.ENTROPY if "SCORES" in kinds[1] else Rule.RANDOM
 
 
 def _message(picked: int, images: int, labelled: int, rule: Rule) -> str:

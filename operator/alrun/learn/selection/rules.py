@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
-from alrun.api.spec import Batch, Preset
+from alrun.api.selection import Preset
+from alrun.api.spec import Batch
 
 from .draw import random
 from .herding import herding
