@@ -74,6 +74,10 @@ class FileStore(ABC):
     uri: str
     """Where the root is, for messages and results: s3://bucket/prefix or pvc://claim/path."""
 
+    def uri_of(self, path: str) -> str:
+        """Where the file is, in full: for messages and results."""
+        return f"{self.uri.rstrip('/')}/{path}"
+
     @abstractmethod
     def at(self, path: str) -> FileStore:
         """The store rooted at a folder of this one; `.` is this store itself."""

@@ -59,8 +59,8 @@ def build_job(run: Run, request: JobRequest, installation: Installation) -> dict
     Raises:
         EngineError: the spec asks for something that cannot be made into a Job.
     """
-    step = request.input.params.step
-    settings = settings_for(run.spec, StepName(step))
+    step = request.input.name
+    settings = settings_for(run.spec, step)
     workload = engine_for(request.engine).workload(run, request)
     labels = _labels(run, request, settings)
     template = {
@@ -73,7 +73,7 @@ def build_job(run: Run, request: JobRequest, installation: Installation) -> dict
         "podFailurePolicy": {
             "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
         },
-        "template": _patched(run.spec, StepName(step), template, settings),
+        "template": _patched(run.spec, step, template, settings),
     }
     if request.indexed:
         spec |= {"completionMode": "Indexed", "completions": request.completions, "parallelism": request.parallelism}
@@ -107,7 +107,7 @@ def _annotations(value: StepInput, files: Mapping[str, str]) -> dict[str, str]:
     if size > MAX_ANNOTATIONS:
         raise EngineError(
             "spec",
-            f"the input of step {value.params.step} and the specs that go with it have {size} bytes, and {MAX_ANNOTATIONS} "
+            f"the input of step {value.name} and the specs that go with it have {size} bytes, and {MAX_ANNOTATIONS} "
             "fit into a pod's annotations",
             "Shorten dataset.classes, dataset.classMapping and training.",
         )
@@ -125,7 +125,7 @@ def input_json(value: StepInput) -> str:
     if size > MAX_INPUT:
         raise EngineError(
             "spec",
-            f"the input of step {value.params.step} has {size} bytes, and {MAX_INPUT} fit into a pod's annotation",
+            f"the input of step {value.name} has {size} bytes, and {MAX_INPUT} fit into a pod's annotation",
             "Shorten dataset.classes and dataset.classMapping.",
         )
     return text
@@ -144,14 +144,14 @@ def _labels(run: Run, request: JobRequest, settings: PodSettings) -> dict[str, s
     for key in settings.labels:
         for reserved, why in _RESERVED_LABELS:
             if key == reserved or (reserved.endswith("/") and key.startswith(reserved)):
-                field = _section(run.spec, StepName(request.input.params.step), "labels", key)
+                field = _section(run.spec, request.input.name, "labels", key)
                 raise EngineError(f"{field}[{key}]", f"the label {why}", "Remove it.")
     return {
         **settings.labels,
         meta.LABEL_MANAGED_BY: meta.MANAGED_BY,
         meta.LABEL_RUN: run_label(run.name),
         meta.LABEL_RUN_UID: run.uid,
-        meta.LABEL_STEP: request.input.params.step,
+        meta.LABEL_STEP: request.input.name.value,
         meta.LABEL_CYCLE: str(request.input.cycle),
         meta.LABEL_ATTEMPT: str(request.attempt),
     }

@@ -57,7 +57,7 @@ def build_pod(
     Raises:
         EngineError: the spec asks for something that contradicts itself.
     """
-    step = StepName(step_input.params.step)
+    step = step_input.name
     init, containers = _containers(spec, step_input, settings, workload, installation)
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
@@ -145,7 +145,7 @@ def _containers(
     spec: RunSpec, step_input: StepInput, settings: PodSettings, workload: Workload, installation: Installation
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Init containers and containers."""
-    step = StepName(step_input.params.step)
+    step = step_input.name
 
     def ours(name: str, stage: str | None, resources: dict[str, Any]) -> dict[str, Any]:
         return {

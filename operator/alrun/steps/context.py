@@ -21,6 +21,7 @@ from alrun.api.step import ExitCode, Params, StepInput
 from alrun.data import tables
 from alrun.data.stores import FileStore
 
+from .arms import ArmStore
 from .secrets import Secrets
 
 PROGRESS_INTERVAL = 1.0
@@ -57,7 +58,8 @@ class Context:
     Attributes:
         dataset: rooted at the dataset's uri.
         images: rooted at `dataset.images`; images are named by their path in it everywhere.
-        workspace: rooted at the run's own folder, see `alrun.api.paths`.
+        workspace: rooted at the run's own folder, see `alrun.api.paths`; for a step of the comparison arm, the arm's
+            view of it.
         shard: which shard of the pool, for indexed steps.
         scratch: an empty folder on local disk, removed afterwards.
         secrets: what is taken out of every line of the log.
@@ -75,6 +77,11 @@ class Context:
     _first: tuple[float, int] | None = field(default=None, init=False, repr=False)
     _latest: float = field(default=0.0, init=False, repr=False)
     _unit: str = field(default="", init=False, repr=False)
+
+    @property
+    def main(self) -> FileStore:
+        """The workspace as the run's own arm has it; differs from `workspace` in steps of the comparison arm."""
+        return self.workspace.run if isinstance(self.workspace, ArmStore) else self.workspace
 
     @property
     def params(self) -> Params:

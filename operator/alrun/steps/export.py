@@ -29,7 +29,7 @@ def run(context: Context) -> StepResult:
     for kind, data in made.items():
         path = f"{paths.exports(cycle)}/{FILES[kind]}"
         context.workspace.write(path, data)
-        artifacts[kind] = f"{context.workspace.uri.rstrip('/')}/{path}"
+        artifacts[kind] = context.workspace.uri_of(path)
     return StepResult(
         step=StepName.EXPORT,
         cycle=cycle,

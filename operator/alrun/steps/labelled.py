@@ -73,7 +73,7 @@ def read_labels(
             problem = f"has the unknown class {unknown[0]!r}" if unknown else parsed.problems[0].detail
             raise StepError(
                 "LabelUnusable",
-                f"{context.workspace.uri}/{path}: {problem}; the classes are {', '.join(classes)}",
+                f"{context.workspace.uri_of(path)}: {problem}; the classes are {', '.join(classes)}",
                 f"correct the file, or retry the run from cycle {cycles[image]}, step annotate",
             )
         yield image, parsed.boxes

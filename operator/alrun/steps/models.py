@@ -26,5 +26,5 @@ def read_model(context: Context, cycle: int, step: str = StepName.TRAIN) -> Mode
         return Model.from_bytes(context.workspace.read(path))
     except ModelError as error:
         raise StepError(
-            "ModelUnusable", f"{context.workspace.uri}/{path}: {error}", f"retry the run from cycle {cycle}, step {step}"
+            "ModelUnusable", f"{context.workspace.uri_of(path)}: {error}", f"retry the run from cycle {cycle}, step {step}"
         ) from error

@@ -51,6 +51,7 @@ from alrun.data.stores import (
     StoreUnavailable,
 )
 
+from .arms import ArmStore
 from .context import Context, StepError
 from .secrets import Secrets
 
@@ -124,6 +125,8 @@ class _Frame:
         dataset = open_store(given.dataset.store, self.environ)
         run_root = paths.run_root(given.run.namespace, given.run.name)
         workspace = open_store(given.workspace, self.environ).at(run_root)
+        if given.control is not None:
+            workspace = ArmStore(workspace, given.control)
         with TemporaryDirectory(prefix="alrun-", dir=self.scratch_path) as scratch:
             images = dataset.at(given.dataset.images)
             yield Context(given, dataset, images, workspace, shard, Path(scratch), Secrets.of(self.environ))
@@ -206,9 +209,9 @@ def _read_input(step: str, path: Path) -> StepInput:
         raise StepError(
             "InputInvalid", f"{path} is no StepInput: {error}", "use the same release for the operator and the worker image"
         ) from error
-    if given.params.step != step:
+    if given.name != step:
         raise StepError(
-            "InputInvalid", f"{path} is for the step {given.params.step}, not {step}", "run the step that the input names"
+            "InputInvalid", f"{path} is for the step {given.name}, not {step}", "run the step that the input names"
         )
     return given
 

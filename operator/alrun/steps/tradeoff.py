@@ -40,7 +40,7 @@ def pruned(
         input=context.input.digest(),
         digest=context.digest_of(table, content),
         message=_message(context, rows, chosen, held_back),
-        model=None if model is None else f"{context.workspace.uri.rstrip('/')}/{model}",
+        model=None if model is None else context.workspace.uri_of(model),
         tradeoff=list(rows),
         chosen=None if chosen is None else chosen.threshold,
     )

@@ -63,7 +63,7 @@ def learn(
         message=_message(trained, len(learned_from), len(validation), settings.iterations),
         counts={"images": len(learned_from), "valImages": len(validation), "boxes": boxes},
         metrics=_metrics(trained.epoch),
-        model=f"{context.workspace.uri.rstrip('/')}/{model_path(cycle, step)}",
+        model=context.workspace.uri_of(model_path(cycle, step)),
     )
 
 

@@ -31,5 +31,5 @@ def run(context: Context) -> StepResult:
         input=context.input.digest(),
         digest=context.digest_of(data, page),
         message=f"Worth labelling more? {figures.verdict.answer.capitalize()}. {figures.verdict.reason}",
-        report=f"{context.workspace.uri.rstrip('/')}/{paths.REPORT}",
+        report=context.workspace.uri_of(paths.REPORT),
     )

@@ -42,7 +42,7 @@ def only_file(context: Context, folder: str, reason: str, remedy: str) -> str:
     found = [entry.path for entry in context.workspace.list(folder)]
     if len(found) != 1:
         listing = ", ".join(base(path) for path in found[:5]) or "nothing"
-        raise StepError(reason, f"{context.workspace.uri}/{folder} must hold one file, and holds {listing}", remedy)
+        raise StepError(reason, f"{context.workspace.uri_of(folder)} must hold one file, and holds {listing}", remedy)
     return found[0]
 
 

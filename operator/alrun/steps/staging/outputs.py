@@ -115,7 +115,7 @@ def uploaded(context: Context, folder: str, files: Mapping[str, Path]) -> dict[s
     for name, path in files.items():
         context.workspace.upload(path, f"{folder}/{name}")
     replace_folder(context, folder, files)
-    return {name: f"{context.workspace.uri.rstrip('/')}/{folder}/{name}" for name in files}
+    return {name: context.workspace.uri_of(f"{folder}/{name}") for name in files}
 
 
 # Training
@@ -221,7 +221,7 @@ def _evaluated(context: Context, work: Work, labels: Path, extra: Mapping[str, f
         found[image] = _as_found([box for box in inside if not box.is_degenerate()], number)
     step = StepName(params.model) if isinstance(params, AssessParams) else StepName.TRAIN
     path = paths.assessment(cycle) if isinstance(params, AssessParams) else paths.evaluation(cycle)
-    model = f"{context.workspace.uri.rstrip('/')}/{model_of(context, cycle, step)}"
+    model = context.workspace.uri_of(model_of(context, cycle, step))
     return judged(context, path, model, classes, truth, [found[image] for image in truth], extra)
 
 
