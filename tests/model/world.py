@@ -12,7 +12,7 @@ from typing import Any
 from alrun.api import meta
 from alrun.api.spec import RunSpec
 from alrun.api.status import Phase, RunStatus
-from alrun.api.step import INDEXED_STEPS, StepFailure, StepName, StepResult
+from alrun.api.step import INDEXED_STEPS, Rule, StepFailure, StepName, StepResult
 from alrun.core.decide import decide
 from alrun.core.observed import ContainerView, JobView, Observed, PodView, Run
 from alrun.core.plan import JobRequest, Plan, Reason
@@ -55,6 +55,21 @@ def with_tao(when: str = "End", *, every_cycle: bool = False, start: str = "Resu
     return RunSpec.model_validate(value)
 
 
+def with_lightly(**loop: Any) -> RunSpec:
+    """A run in which the Lightly Worker selects."""
+    value = spec(**loop).to_json()
+    value["selection"] = {"engine": "Lightly", "lightly": {"tokenSecretRef": {"name": "lightly", "key": "token"}}}
+    return RunSpec.model_validate(value)
+
+
+def with_control(share: float | None = None, preset: str = "Default", **loop: Any) -> RunSpec:
+    """A run with a comparison arm, on random images of the pool, or on the random share of each batch."""
+    control = {"control": "Random"} if share is None else {"control": "RandomShare", "controlShare": share}
+    value = spec(**control, **loop).to_json()
+    value["selection"] = {"preset": preset, "embeddings": {"source": "SelfSupervised"}}
+    return RunSpec.model_validate(value)
+
+
 def result_of(request: JobRequest, pool: int = 100, *, prunable: bool = True) -> StepResult:
     """What a faithful step reports for its input."""
     name, cycle = StepName(request.input.params.step), request.input.cycle
@@ -65,15 +80,23 @@ def result_of(request: JobRequest, pool: int = 100, *, prunable: bool = True) ->
             more = {"counts": {"poolImages": pool, "testImages": 20, "classes": 2, "dropped": 0}}
         case StepName.SELECT:
             images = params.batch.count if params.limit is None else min(params.batch.count, params.limit)
+            images = images // 5 if params.rule is Rule.DRAWN else images
             more = {"counts": {"images": images}}
+            if request.input.engine == "Lightly":
+                more["selection_run"] = f"run-{cycle}"
         case StepName.ANNOTATE:
             images = 20 if params.max_images is None else min(20, params.max_images)
+            images = 17 if request.input.control is not None else images  # what was drawn may be less
             images = images if params.max_boxes is None else min(images, params.max_boxes // 3)
             more = {"counts": {"images": images, "boxes": 3 * images}, "seconds": 23.0 * images}
         case StepName.TRAIN:
-            more = {"model": f"s3://bucket/out/{cycle}"}
+            arm = "" if request.input.control is None else "/control"
+            more = {"model": f"s3://bucket/out/{cycle}{arm}"}
         case StepName.EVALUATE:
-            more = {"metrics": {"mAP50": round(0.5 + 0.1 * cycle, 3), "mAP": 0.3}}
+            arm = 0.0 if request.input.control is None else 0.05
+            more = {"metrics": {"mAP50": round(0.5 + 0.1 * cycle - arm, 3), "mAP": 0.3}}
+        case StepName.REGISTER:
+            more = {"worker_id": "0123456789abcdef01234567"}
         case StepName.KMEANS:
             more = {"anchors": [{"width": 10.0 * n, "height": 8.0 * n + cycle} for n in range(1, params.clusters + 1)]}
         case StepName.PRUNE:
@@ -90,11 +113,21 @@ def result_of(request: JobRequest, pool: int = 100, *, prunable: bool = True) ->
         case StepName.EXPORT:
             more = {"artifacts": {"onnx": f"s3://bucket/out/{cycle}/model.onnx"}}
         case StepName.REPORT:
-            more = {"report": "s3://bucket/out/report/index.html"}
+            more = {"report": "s3://bucket/out/report/index.html", "control": verdict_of(params)}
         case _:
             pass
     digest = request.input.digest()
     return StepResult(step=name, cycle=cycle, input=digest, digest=digest[::-1], **more)
+
+
+def verdict_of(params: Any) -> dict[str, Any] | None:
+    """What a report says of the comparison arm, where there is one."""
+    compared = [entry for entry in params.cycles if entry.get("control", {}).get("metrics")]
+    if not compared:
+        return None
+    last = compared[-1]
+    difference = round(last["metrics"]["mAP50"] - last["control"]["metrics"]["mAP50"], 3)
+    return {"verdict": "Better", "metric": "mAP50", "difference": difference, "low": 0.01, "high": 0.09}
 
 
 @dataclass
@@ -278,4 +311,15 @@ def at(step: str, cycle: int = 0) -> Any:
     return holds
 
 
-__all__ = ["INDEXED_STEPS", "SimulatedJob", "World", "at", "replace", "result_of", "spec", "with_tao"]
+__all__ = [
+    "INDEXED_STEPS",
+    "SimulatedJob",
+    "World",
+    "at",
+    "replace",
+    "result_of",
+    "spec",
+    "with_control",
+    "with_lightly",
+    "with_tao",
+]

@@ -305,7 +305,7 @@ def test_retry_of_a_running_step_ends_its_job_first() -> None:
     ("value", "message"),
     [
         ("train", "write it as <cycle>/<step>"),
-        ("0/fly", "'fly' is no step; steps are prepare, fetch, select"),
+        ("0/fly", "'fly' is no step; steps are prepare, fetch, embed, register, select"),
         ("7/train", "cycle 7 is not in the status; there are: 0, 1"),
         ("1/convert", "train of cycle 1 is not done yet, so convert has nothing to start from"),
         ("1/prepare", "write 0/prepare, not 1/prepare"),

@@ -24,6 +24,7 @@ from alrun.api.step import (
 )
 from alrun.core.inputs import Role, claim, step_input, storage
 from alrun.core.params import shards
+from alrun.core.strategies import DIVERSITY, UNCERTAINTY
 
 from .runs import DONE, FULL, MINIMAL, run_of
 
@@ -88,6 +89,17 @@ def test_shards_of_a_pool_that_was_never_counted():
         shards(run.spec, run.status)
 
 
+def coral(limit):
+    return SelectParams(
+        rule="Strategies",
+        strategies=[DIVERSITY, UNCERTAINTY],
+        batch={"count": 50},
+        limit=limit,
+        score_threshold=0.1,
+        embeddings={"source": "Detector"},
+    )
+
+
 PARAMS = [
     (
         StepName.PREPARE,
@@ -101,10 +113,21 @@ PARAMS = [
             test_path="test",
         ),
     ),
-    (StepName.SELECT, 0, SelectParams(preset="Coral", batch={"fraction": 0.1}, limit=500, score_threshold=0.1)),
-    (StepName.SELECT, 1, SelectParams(preset="Coral", batch={"count": 50}, limit=460, score_threshold=0.1)),
-    (StepName.SELECT, 2, SelectParams(preset="Coral", batch={"count": 50}, limit=420, score_threshold=0.1)),
-    (StepName.SELECT, 3, SelectParams(preset="Coral", batch={"count": 50}, limit=380, score_threshold=0.1)),
+    (
+        StepName.SELECT,
+        0,
+        SelectParams(
+            rule="Strategies",
+            strategies=[DIVERSITY],
+            batch={"fraction": 0.1},
+            limit=500,
+            score_threshold=0.1,
+            embeddings={"source": "Classical"},
+        ),
+    ),
+    (StepName.SELECT, 1, coral(460)),
+    (StepName.SELECT, 2, coral(420)),
+    (StepName.SELECT, 3, coral(380)),
     (
         StepName.ANNOTATE,
         2,

@@ -17,7 +17,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from alrun.api import meta
-from alrun.api.step import COMPRESSION_STEPS, INDEXED_STEPS, StepInput, StepName
+from alrun.api.step import COMPRESSION_STEPS, CONTROL_STEPS, INDEXED_STEPS, StepInput, StepName
 from alrun.core.inputs import step_input
 from alrun.core.names import job_name
 from alrun.core.params import shards
@@ -29,7 +29,9 @@ from alrun.engines.registry import ENGINES, engine_for
 from .runs import DONE, FULL, MINIMAL, run_of
 
 GOLDEN = Path(__file__).parent / "golden"
-EMBEDDED = [step for step in StepName if step not in (StepName.FETCH, StepName.KMEANS)]  # those are for TAO's runs
+ELSEWHERE = {StepName.FETCH, StepName.KMEANS, StepName.REGISTER, *CONTROL_STEPS}
+"""Steps of runs of TAO, of the Lightly Worker, and of a comparison arm."""
+EMBEDDED = [step for step in StepName if step not in ELSEWHERE]
 INSTALLATION = Installation("ghcr.io/example/alrun-worker:0.1.0")
 
 
@@ -308,10 +310,10 @@ def test_tolerations(wanted, expected):
 
 
 @pytest.mark.parametrize("step", EMBEDDED)
-def test_only_the_detectors_steps_get_its_environment(step):
+def test_only_steps_that_run_jax_get_its_environment(step):
     env = env_of(job_of(MINIMAL, step))
-    detector = {StepName.TRAIN, StepName.EVALUATE, StepName.INFER, *COMPRESSION_STEPS}
-    expected = {"GLIBC_TUNABLES"} if step in detector else set()
+    runs_jax = {StepName.EMBED, StepName.TRAIN, StepName.EVALUATE, StepName.INFER, *COMPRESSION_STEPS}
+    expected = {"GLIBC_TUNABLES"} if step in runs_jax else set()
     assert set(env) - {"HOME", "PYTHONUNBUFFERED"} == expected
 
 

@@ -8,7 +8,7 @@ from alrun.api.pods import Pods, PodSettings
 from alrun.api.spec import RunSpec
 from alrun.api.step import StepName
 from alrun.core.pods import SECTIONS, gpus_for, settings_for
-from tests.model.world import with_tao
+from tests.model.world import with_lightly, with_tao
 
 from .runs import MINIMAL
 
@@ -33,7 +33,11 @@ def test_default_goes_for_every_step():
 
 def test_an_entry_goes_for_its_own_steps_alone():
     wanted = spec(training={"gpus": 1})
-    assert [step for step in StepName if settings_for(wanted, step).gpus] == [StepName.TRAIN, StepName.RETRAIN]
+    assert [step for step in StepName if settings_for(wanted, step).gpus] == [
+        StepName.TRAIN,
+        StepName.CONTROL_TRAIN,
+        StepName.RETRAIN,
+    ]
     wanted = spec(reporting={"gpus": 1})
     assert [step for step in StepName if settings_for(wanted, step).gpus] == [StepName.REPORT]
 
@@ -47,6 +51,8 @@ def test_tao_has_one_gpu_where_nothing_is_said():
         StepName.RETRAIN,
         StepName.ASSESS,
         StepName.EXPORT,
+        StepName.CONTROL_TRAIN,
+        StepName.CONTROL_EVALUATE,
     }
     wanted = with_tao("End")
     assert {step for step in StepName if gpus_for(wanted, step)} == foreign
@@ -54,6 +60,13 @@ def test_tao_has_one_gpu_where_nothing_is_said():
     more = RunSpec.model_validate(wanted.to_json() | {"pods": {"training": {"gpus": 4}, "inference": {"gpus": 0}}})
     assert [gpus_for(more, step) for step in (StepName.TRAIN, StepName.RETRAIN, StepName.EVALUATE)] == [4, 4, 1]
     assert gpus_for(more, StepName.INFER) == 0
+
+
+def test_the_lightly_worker_has_one_gpu_where_nothing_is_said():
+    wanted = with_lightly()
+    assert {step for step in StepName if gpus_for(wanted, step)} == {StepName.SELECT}
+    none = RunSpec.model_validate(wanted.to_json() | {"pods": {"selection": {"gpus": 0}}})
+    assert {step for step in StepName if gpus_for(none, step)} == set()
 
 
 @pytest.mark.parametrize(

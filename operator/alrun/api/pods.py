@@ -83,7 +83,10 @@ class Pods(Model):
     """Pod settings of all steps (`default`) and of single steps, laid over it field by field."""
 
     default: PodSettings | None = Field(default=None, description="All steps.")
-    preparation: PodSettings | None = Field(default=None, description="The prepare, fetch and kmeans steps.")
+    preparation: PodSettings | None = Field(
+        default=None, description="The prepare, fetch, register and kmeans steps, and the comparison arm's draw."
+    )
+    embedding: PodSettings | None = Field(default=None, description="The embed step.")
     selection: PodSettings | None = Field(default=None, description="The select step.")
     annotation: PodSettings | None = Field(default=None, description="The annotate step.")
     training: PodSettings | None = Field(default=None, description="The train and retrain steps.")

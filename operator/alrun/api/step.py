@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -59,13 +61,15 @@ class StepName(StrEnum):
 
 START_STEPS = (StepName.PREPARE, StepName.FETCH, StepName.EMBED, StepName.REGISTER)
 """Steps before the first cycle; all but the first only where the run needs them."""
-CONTROL_STEPS = (
-    StepName.CONTROL_SELECT,
-    StepName.CONTROL_ANNOTATE,
-    StepName.CONTROL_TRAIN,
-    StepName.CONTROL_EVALUATE,
+CONTROL_STEPS: Mapping[StepName, StepName] = MappingProxyType(
+    {
+        StepName.CONTROL_SELECT: StepName.SELECT,
+        StepName.CONTROL_ANNOTATE: StepName.ANNOTATE,
+        StepName.CONTROL_TRAIN: StepName.TRAIN,
+        StepName.CONTROL_EVALUATE: StepName.EVALUATE,
+    }
 )
-"""Steps of the comparison arm: those of the loop once more, on files of its own, see `StepInput.control`."""
+"""Steps of the comparison arm -> the steps that they are, on files of their own, see `StepInput.control`."""
 LOOP_STEPS = (
     StepName.SELECT,
     StepName.ANNOTATE,
@@ -84,6 +88,11 @@ COMPRESSION_STEPS = (StepName.PRUNE, StepName.RETRAIN, StepName.ASSESS, StepName
 CYCLE_STEPS = (*LOOP_STEPS, *COMPRESSION_STEPS, StepName.REPORT)
 INDEXED_STEPS = frozenset({StepName.INFER, StepName.CONVERT})
 """Steps whose Job has one pod for each shard of the pool."""
+
+
+def program_of(step: StepName) -> StepName:
+    """The step as the worker knows it, whichever arm it is of."""
+    return CONTROL_STEPS.get(step, step)
 
 
 class ExitCode:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alrun.api.spec import RunSpec
 from alrun.api.status import Failure, StepStatus
-from alrun.api.step import INDEXED_STEPS, StepName, StepResult, read_outcome
+from alrun.api.step import INDEXED_STEPS, StepName, StepResult, program_of, read_outcome
 from alrun.api.training import OnOutOfMemory
 
 from . import texts
@@ -106,7 +106,7 @@ class Attempts(Draft):
             for pod in self.observed.pods
             if pod.job_uid == job.uid and pod.phase == "Succeeded"
             for container in pod.containers
-            if isinstance(outcome := read_outcome(container.message), StepResult) and outcome.step is name
+            if isinstance(outcome := read_outcome(container.message), StepResult) and outcome.step is program_of(name)
         ]
         if name not in INDEXED_STEPS:
             return found[0] if found else None

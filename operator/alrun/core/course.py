@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from alrun.api.compression import CompressWhen
-from alrun.api.selection import Control
+from alrun.api.selection import BatchPer, Control, EmbeddingSource, SelectionEngine
 from alrun.api.spec import RunSpec
 from alrun.api.status import CompressionStatus, RunStatus
-from alrun.api.step import CONTROL_STEPS, LOOP_STEPS, StepName
+from alrun.api.step import CONTROL_STEPS, LOOP_STEPS, START_STEPS, StepName, program_of
 from alrun.api.training import AnchorShape, TrainingEngine
+
+from .strategies import RANDOM, choice_of
 
 TRAINER_STEPS = frozenset(
     {
@@ -26,15 +28,33 @@ TRAINER_STEPS = frozenset(
 
 def engine_of(spec: RunSpec, step: StepName) -> str:
     """Who does the step. Preparing, labels, anchors, formats and reports are ours whatever engines are chosen."""
-    if step is StepName.SELECT:
+    if step in (StepName.SELECT, StepName.REGISTER):
         return spec.selection.engine.value
-    return spec.training.engine.value if step in TRAINER_STEPS else TrainingEngine.EMBEDDED.value
+    return spec.training.engine.value if program_of(step) in TRAINER_STEPS else TrainingEngine.EMBEDDED.value
 
 
-def needs_fetch(spec: RunSpec) -> bool:
-    """Whether something must be brought into the workspace before the first cycle."""
-    tao = spec.training.tao
-    return tao is not None and (tao.pretrained is not None or tao.spec_ref is not None)
+def start_steps(spec: RunSpec) -> tuple[StepName, ...]:
+    """The steps before the first cycle."""
+    tao, embeddings = spec.training.tao, spec.selection.embeddings
+    wanted = {
+        StepName.FETCH: tao is not None and (tao.pretrained is not None or tao.spec_ref is not None),
+        StepName.EMBED: embeddings is not None and embeddings.source is EmbeddingSource.SELF_SUPERVISED,
+        StepName.REGISTER: spec.selection.engine is SelectionEngine.LIGHTLY,
+    }
+    return tuple(step for step in START_STEPS if wanted.get(step, True))
+
+
+def control_since(spec: RunSpec) -> int | None:
+    """The first cycle of which the comparison arm has labels of its own; None: there is no such arm.
+
+    A first batch that is drawn at random serves both arms: nothing is won by training on another one, and the two
+    curves begin at the same point.
+    """
+    if spec.loop.control is Control.NONE:
+        return None
+    wanted = spec.selection
+    plain = wanted.batch_per is BatchPer.POOL and wanted.engine is SelectionEngine.EMBEDDED
+    return 1 if plain and choice_of(wanted, 0, known_scores=wanted.table is not None).strategies == (RANDOM,) else 0
 
 
 def needs_anchors(spec: RunSpec, cycle: int) -> bool:
@@ -59,7 +79,8 @@ def anchors_of(status: RunStatus, cycle: int) -> list[AnchorShape] | None:
 
 def loop_steps(spec: RunSpec, cycle: int) -> tuple[StepName, ...]:
     """The steps of a cycle, up to the judgement whether the run goes on."""
-    left_out = set(CONTROL_STEPS) if spec.loop.control is Control.NONE else set()
+    since = control_since(spec)
+    left_out = set(CONTROL_STEPS) if since is None or cycle < since else set()
     if not needs_anchors(spec, cycle):
         left_out.add(StepName.KMEANS)
     return tuple(step for step in LOOP_STEPS if step not in left_out)
@@ -103,6 +124,16 @@ def next_compression(spec: RunSpec, status: RunStatus) -> tuple[StepName, int] |
             continue
         return step, cycle
     return None
+
+
+def model_of(status: RunStatus, cycle: int, *, control: int | None = None) -> str | None:
+    """Where the model of a cycle is; that of the comparison arm, where `control` is its first cycle."""
+    entry = next((entry for entry in status.cycles if entry.cycle == cycle), None)
+    if entry is None:
+        return None
+    if control is None or cycle < control:
+        return entry.model
+    return entry.control.model if entry.control else None
 
 
 def compressed(status: RunStatus, cycle: int) -> CompressionStatus:

@@ -10,11 +10,22 @@ from __future__ import annotations
 from enum import StrEnum
 
 from alrun.api import meta
+from alrun.api.selection import SelectionEngine
 from alrun.api.spec import RunSpec, Storage
-from alrun.api.step import CustomWork, DatasetInput, RunRef, StepInput, StepName, Store, TaoWork
+from alrun.api.step import (
+    CONTROL_STEPS,
+    CustomWork,
+    DatasetInput,
+    LightlyWork,
+    RunRef,
+    StepInput,
+    StepName,
+    Store,
+    TaoWork,
+)
 from alrun.api.training import AnchorShape, TrainingEngine
 
-from .course import anchors_of, engine_of
+from .course import anchors_of, control_since, engine_of
 from .observed import Run
 from .params import batch_size_of, params_of, tao_of
 from .pods import gpus_for
@@ -68,6 +79,8 @@ def step_input(run: Run, step: StepName, cycle: int) -> StepInput:
         engine=engine,
         tao=_tao(run, step, cycle) if engine == TrainingEngine.TAO else None,
         custom=_custom(run.spec) if engine == TrainingEngine.CUSTOM else None,
+        lightly=_lightly(run) if engine == SelectionEngine.LIGHTLY else None,
+        control=control_since(run.spec) if step in CONTROL_STEPS else None,
         upstream=upstream_of(run, step, cycle),
         salt=str(status.retries) if status.retries else "",
     )
@@ -99,6 +112,25 @@ def _tao(run: Run, step: StepName, cycle: int) -> TaoWork:
         anchors=sorted(anchors, key=lambda shape: shape.width * shape.height) if anchors else None,
         batch_size=batch_size_of(run.spec, run.status),
         gpus=gpus_for(run.spec, step),
+    )
+
+
+def worker_name(run: Run) -> str:
+    """What the run's Lightly Worker, and the label that its work is marked with, are called on the platform."""
+    return f"alrun-{run.namespace}-{run.name}"
+
+
+def _lightly(run: Run) -> LightlyWork:
+    settings = run.spec.selection.lightly
+    if settings is None:
+        raise ValueError("spec.selection.lightly is missing: engine Lightly needs its token")
+    name = worker_name(run)
+    return LightlyWork(
+        settings=settings,
+        dataset=settings.dataset or name,
+        worker=name,
+        label=name,
+        worker_id=run.status.lightly.worker_id if run.status.lightly else None,
     )
 
 

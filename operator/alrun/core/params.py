@@ -11,13 +11,14 @@ from types import MappingProxyType
 from typing import Literal
 
 from alrun.api.compression import Export, Prune, Retrain
-from alrun.api.selection import Control, Embeddings, EmbeddingSource, SelectionEngine
-from alrun.api.spec import RunSpec
+from alrun.api.selection import BatchPer, Combination, Control, Embeddings, EmbeddingSource, SelectionEngine
+from alrun.api.spec import Batch, RunSpec
 from alrun.api.status import RunStatus
 from alrun.api.step import (
     AnnotateParams,
     AssessParams,
     ConvertParams,
+    EmbedParams,
     EvaluateParams,
     ExportParams,
     FetchParams,
@@ -26,8 +27,10 @@ from alrun.api.step import (
     Params,
     PrepareParams,
     PruneParams,
+    RegisterParams,
     ReportParams,
     RetrainParams,
+    Rule,
     SelectParams,
     StepName,
     TrainParams,
@@ -37,7 +40,7 @@ from alrun.api.training import EmbeddedTraining, StartFrom, TaoInput, TaoTrainin
 from .budget import Remaining, limits, remaining
 from .course import compressed
 from .observed import Run
-from .strategies import choice_of
+from .strategies import RANDOM, Choice, choice_of
 
 DEFAULT_YOLO_INPUT = TaoInput(width=1248, height=384)
 """Input of yolo_v4 where the run states none: that of NVIDIA's own spec for KITTI."""
@@ -156,6 +159,34 @@ def _embeddings(spec: RunSpec, cycle: int) -> Embeddings | None:
     return Embeddings(source=EmbeddingSource.DETECTOR if detector else EmbeddingSource.CLASSICAL)
 
 
+def _embed(run: Run, cycle: int) -> EmbedParams:
+    stated = run.spec.selection.embeddings
+    return EmbedParams() if stated is None or stated.epochs is None else EmbedParams(epochs=stated.epochs)
+
+
+def _control_select(run: Run, cycle: int) -> SelectParams:
+    """As many images as the run's own arm has labelled in this cycle, drawn at random: from all of the pool, or from the
+    share of the batch that was drawn at random.
+    """
+    spec = run.spec
+    new = next((entry.new_images for entry in run.status.cycles if entry.cycle == cycle), 0)
+    random = Choice(Rule.DRAWN) if spec.loop.control is Control.RANDOM_SHARE else Choice(Rule.STRATEGIES, (RANDOM,))
+    return _select(run, cycle).model_copy(
+        update={
+            "rule": random.rule,
+            "strategies": list(random.strategies),
+            "combination": Combination.PRODUCT,
+            "batch": Batch(count=max(1, new)),
+            "limit": None,
+            "random_share": 0.0,
+            "batch_per": BatchPer.POOL,
+            "class_shares": {},
+            "no_object_share": None,
+            "embeddings": _embeddings(spec, 0) or Embeddings(source=EmbeddingSource.CLASSICAL),
+        }
+    )
+
+
 def _annotate(run: Run, cycle: int) -> AnnotateParams:
     left = labels_left(run, cycle)
     return AnnotateParams(
@@ -263,6 +294,8 @@ _PARAMS: Mapping[StepName, Callable[[Run, int], Params]] = MappingProxyType(
     {
         StepName.PREPARE: _prepare,
         StepName.FETCH: lambda run, cycle: FetchParams(),
+        StepName.EMBED: _embed,
+        StepName.REGISTER: lambda run, cycle: RegisterParams(),
         StepName.SELECT: _select,
         StepName.ANNOTATE: _annotate,
         StepName.KMEANS: _kmeans,
@@ -270,6 +303,10 @@ _PARAMS: Mapping[StepName, Callable[[Run, int], Params]] = MappingProxyType(
         StepName.EVALUATE: lambda run, cycle: EvaluateParams(),
         StepName.INFER: _infer,
         StepName.CONVERT: _convert,
+        StepName.CONTROL_SELECT: _control_select,
+        StepName.CONTROL_ANNOTATE: lambda run, cycle: AnnotateParams(cost=run.spec.annotation.cost),
+        StepName.CONTROL_TRAIN: _train,
+        StepName.CONTROL_EVALUATE: lambda run, cycle: EvaluateParams(),
         StepName.PRUNE: _prune,
         StepName.RETRAIN: _retrain,
         StepName.ASSESS: _assess,

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from alrun.api.pods import PodSettings, Resources
+from alrun.api.selection import SelectionEngine
 from alrun.api.spec import RunSpec
 from alrun.api.step import StepName
 from alrun.api.training import TrainingEngine
@@ -26,7 +27,7 @@ SECTIONS: Mapping[StepName, str] = MappingProxyType(
     {
         StepName.PREPARE: "preparation",
         StepName.FETCH: "preparation",
-        StepName.EMBED: "selection",
+        StepName.EMBED: "embedding",
         StepName.REGISTER: "preparation",
         StepName.SELECT: "selection",
         StepName.ANNOTATE: "annotation",
@@ -75,8 +76,14 @@ def _overlay(default: Any, own: Any) -> Any:
 
 
 def gpus_for(spec: RunSpec, step: StepName) -> int:
-    """GPUs of each pod of the step. TAO does nothing without one, so that one is meant where nothing is said."""
+    """GPUs of each pod of the step. TAO does nothing without one, and the Lightly Worker little, so that
+    one is meant where nothing is said.
+    """
     stated = settings_for(spec, step).gpus
     if stated is not None:
         return stated
-    return int(engine_of(spec, step) == TrainingEngine.TAO.value and step is not StepName.FETCH)
+    engine = engine_of(spec, step)
+    return int(
+        (engine == TrainingEngine.TAO and step is not StepName.FETCH)
+        or (engine == SelectionEngine.LIGHTLY and step is StepName.SELECT)
+    )

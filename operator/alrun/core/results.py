@@ -9,27 +9,30 @@ from typing import Any
 from alrun.api.status import (
     MAX_CYCLES_IN_STATUS,
     BestStatus,
+    ControlCycle,
     CycleStatus,
     Failure,
     LabelsStatus,
+    LightlyStatus,
     Phase,
     PoolStatus,
     StopReason,
     StopStatus,
 )
-from alrun.api.step import COMPRESSION_STEPS, StepName, StepResult
+from alrun.api.step import COMPRESSION_STEPS, START_STEPS, StepName, StepResult
 
 from . import stop as stop_rules
 from . import texts
 from .budget import limits
-from .course import anchors_of, compressed, needs_anchors, needs_fetch, next_compression
+from .course import anchors_of, compressed, control_since, needs_anchors, next_compression, start_steps
 from .draft import Draft
+from .inputs import worker_name
 from .plan import Reason
 
 
 def take(draft: Draft, name: StepName, cycle: int, result: StepResult) -> None:
     """Enter a result, and begin the step that follows from it."""
-    if name in (StepName.PREPARE, StepName.FETCH):
+    if name in START_STEPS:
         _take_start(draft, name, result)
         return
     if name in COMPRESSION_STEPS:
@@ -51,14 +54,14 @@ def _take_start(draft: Draft, name: StepName, result: StepResult) -> None:
                 dropped=result.counts.get("dropped", 0),
             )
         )
-        if needs_fetch(draft.spec):
-            _begin_or_stop(draft, StepName.FETCH, 0)
-            return
-    _begin_or_stop(draft, StepName.SELECT, 0)
+    elif name is StepName.REGISTER:
+        draft.set(lightly=LightlyStatus(worker_id=result.worker_id or "", worker_label=worker_name(draft.run)))
+    steps = (*start_steps(draft.spec), StepName.SELECT)
+    _begin_or_stop(draft, steps[steps.index(name) + 1], 0)
 
 
 def _take_picks(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
-    _put(draft, entry)
+    _put(draft, entry.model_copy(update={"selection_run": result.selection_run}))
     if result.counts.get("images", 0) == 0:
         _stop_at(draft, StopReason.POOL_EXHAUSTED, result.message or "no image is left to select", StepName.SELECT)
     else:
@@ -81,7 +84,65 @@ def _take_predictions(draft: Draft, entry: CycleStatus, result: StepResult) -> N
     _begin_or_stop(draft, StepName.CONVERT, entry.cycle)
 
 
-def _judge_cycle(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
+def _compare_or_judge(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
+    """After a cycle's own steps come those of the comparison arm, where there is one."""
+    _put(draft, entry)
+    since = control_since(draft.spec)
+    if since is None or entry.cycle < since:
+        _judge_cycle(draft, entry)
+    else:
+        _begin_or_stop(draft, StepName.CONTROL_SELECT, entry.cycle)
+
+
+def _take_control_picks(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
+    _put(draft, entry)
+    if result.counts.get("images", 0) == 0:  # of a small batch no image may have been drawn at random
+        _judge_cycle(draft, entry)
+    else:
+        _begin_or_stop(draft, StepName.CONTROL_ANNOTATE, entry.cycle)
+
+
+def _take_control_labels(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
+    """Count the arm's labels. They were there already: nobody was paid for them, and no budget is touched."""
+    new = {"images": result.counts.get("images", 0), "boxes": result.counts.get("boxes", 0)}
+    before = _control_before(draft, entry.cycle)
+    control = ControlCycle(
+        images=before.images + new["images"],
+        boxes=before.boxes + new["boxes"],
+        new_images=new["images"],
+        new_boxes=new["boxes"],
+        annotator_seconds=result.seconds or 0.0,
+    )
+    _put(draft, entry.model_copy(update={"control": control}))
+    _begin_or_stop(draft, StepName.CONTROL_TRAIN, entry.cycle)
+
+
+def _control_before(draft: Draft, cycle: int) -> ControlCycle:
+    """What the arm had before the cycle: its own labels, or those that both arms share."""
+    earlier = [entry for entry in draft.status.cycles if entry.cycle < cycle]
+    if not earlier:
+        return ControlCycle()
+    last = max(earlier, key=lambda entry: entry.cycle)
+    if last.control is not None:
+        return last.control
+    since = control_since(draft.spec) or 0
+    if last.cycle < since:
+        return ControlCycle(images=last.images, boxes=last.boxes)
+    return _control_before(draft, last.cycle)  # a cycle in which nothing was drawn for it
+
+
+def _take_control_model(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
+    control = (entry.control or ControlCycle()).model_copy(update={"model": result.model})
+    _put(draft, entry.model_copy(update={"control": control}))
+    _begin_or_stop(draft, StepName.CONTROL_EVALUATE, entry.cycle)
+
+
+def _take_control_metrics(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
+    control = (entry.control or ControlCycle()).model_copy(update={"metrics": result.metrics})
+    _judge_cycle(draft, entry.model_copy(update={"control": control}))
+
+
+def _judge_cycle(draft: Draft, entry: CycleStatus) -> None:
     """A cycle that is complete but for its report is judged now, so that the report can tell."""
     _put(draft, entry)
     draft.set(stop=stop_rules.after_cycle(draft.spec, draft.status, entry.cycle + 1, draft.now))
@@ -165,6 +226,8 @@ def _take_metrics(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
 
 
 def _take_report(draft: Draft, entry: CycleStatus, result: StepResult) -> None:
+    if result.control is not None:
+        draft.set(control=result.control)
     if result.report:
         draft.set(artifacts={**draft.status.artifacts, "report": result.report})
     partial = draft.status.resume_at is not None
@@ -212,7 +275,11 @@ _TAKE: Mapping[StepName, Callable[[Draft, CycleStatus, StepResult], None]] = Map
         StepName.TRAIN: _take_model,
         StepName.EVALUATE: _take_metrics,
         StepName.INFER: _take_predictions,
-        StepName.CONVERT: _judge_cycle,
+        StepName.CONVERT: _compare_or_judge,
+        StepName.CONTROL_SELECT: _take_control_picks,
+        StepName.CONTROL_ANNOTATE: _take_control_labels,
+        StepName.CONTROL_TRAIN: _take_control_model,
+        StepName.CONTROL_EVALUATE: _take_control_metrics,
         StepName.REPORT: _take_report,
     }
 )

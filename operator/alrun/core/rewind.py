@@ -6,13 +6,13 @@ import re
 
 from alrun.api.compression import CompressWhen
 from alrun.api.spec import RunSpec
-from alrun.api.status import BestStatus, CompressionStatus, CycleStatus, LabelsStatus, RunStatus
-from alrun.api.step import COMPRESSION_STEPS, StepName
+from alrun.api.status import BestStatus, CompressionStatus, ControlCycle, CycleStatus, LabelsStatus, RunStatus
+from alrun.api.step import COMPRESSION_STEPS, CONTROL_STEPS, START_STEPS, StepName
 
 from . import stop
-from .course import compressed, compression_steps, loop_steps, needs_fetch
+from .course import compressed, compression_steps, loop_steps, start_steps
 
-_TARGET = re.compile(r"^(\d{1,6})/([a-z]+)(?:@.{1,128})?$")
+_TARGET = re.compile(r"^(\d{1,6})/([a-z-]+)(?:@.{1,128})?$")
 
 
 class RewindError(ValueError):
@@ -50,7 +50,7 @@ def rewind(status: RunStatus, cycle: int, step: StepName, spec: RunSpec) -> RunS
         "best": None,
         "step": None,
     }
-    if step in (StepName.PREPARE, StepName.FETCH):
+    if step in START_STEPS:
         return status.model_copy(update={**fresh, **_start(status, cycle, step, spec)})
     if step in COMPRESSION_STEPS:
         return _compression(status, cycle, step, spec)
@@ -62,7 +62,9 @@ def rewind(status: RunStatus, cycle: int, step: StepName, spec: RunSpec) -> RunS
     if entry is None:
         known = ", ".join(str(known.cycle) for known in status.cycles) or "none"
         raise RewindError(f"cycle {cycle} is not in the status; there are: {known}")
-    missing = [name.value for name in before if name.value not in entry.results]
+    # A cycle of which nothing was drawn for the comparison arm is done without it.
+    needed = [name for name in before if name not in CONTROL_STEPS or step in CONTROL_STEPS]
+    missing = [name.value for name in needed if name.value not in entry.results]
     if missing:
         raise RewindError(f"{missing[0]} of cycle {cycle} is not done yet, so {step.value} has nothing to start from")
     kept = _strip(entry, before)
@@ -104,15 +106,18 @@ def _start(status: RunStatus, cycle: int, step: StepName, spec: RunSpec) -> dict
         "cycle": 0,
         "anchors": None,
         "compression": None,
+        "control": None,
     }
+    steps = start_steps(spec)
+    if step not in steps:
+        raise RewindError(f"{step.value} is no step of this run; before its cycles it has {', '.join(steps)}")
+    before = [name.value for name in steps[: steps.index(step)]]
+    missing = [name for name in before if name not in status.results]
+    if missing:
+        raise RewindError(f"{missing[0]} is not done yet, so {step.value} has nothing to start from")
     if step is StepName.PREPARE:
-        return {**cleared, "pool": None, "results": {}}
-    if not needs_fetch(spec):
-        raise RewindError("fetch is no step of this run: it brings in neither weights nor a spec; write 0/prepare")
-    if status.pool is None:
-        raise RewindError("prepare is not done yet, so fetch has nothing to start from")
-    kept = {name: digest for name, digest in status.results.items() if name != step.value}
-    return {**cleared, "results": kept}
+        cleared["pool"] = None
+    return {**cleared, "results": {name: status.results[name] for name in before}}
 
 
 def _compression(status: RunStatus, cycle: int, step: StepName, spec: RunSpec) -> RunStatus:
@@ -149,7 +154,10 @@ def _kept_compression(done: CompressionStatus | None, cycle: int, before: tuple[
 
 def _strip(entry: CycleStatus, before: tuple[StepName, ...]) -> CycleStatus:
     """The entry with only what the steps before made."""
-    blank: dict[str, object] = {"results": {name.value: entry.results[name.value] for name in before}, "finished_at": None}
+    results = {name.value: entry.results[name.value] for name in before if name.value in entry.results}
+    blank: dict[str, object] = {"results": results, "finished_at": None, "control": _strip_control(entry.control, before)}
+    if StepName.SELECT not in before:
+        blank |= {"selection_run": None}
     if StepName.ANNOTATE not in before:
         blank |= {"new_images": 0, "new_boxes": 0, "annotator_seconds": 0.0}
     if StepName.KMEANS not in before:
@@ -159,6 +167,17 @@ def _strip(entry: CycleStatus, before: tuple[StepName, ...]) -> CycleStatus:
     if StepName.EVALUATE not in before:
         blank |= {"metrics": {}}
     return entry.model_copy(update=blank)
+
+
+def _strip_control(control: ControlCycle | None, before: tuple[StepName, ...]) -> ControlCycle | None:
+    if control is None or StepName.CONTROL_ANNOTATE not in before:
+        return None
+    blank: dict[str, object] = {}
+    if StepName.CONTROL_TRAIN not in before:
+        blank |= {"model": None}
+    if StepName.CONTROL_EVALUATE not in before:
+        blank |= {"metrics": {}}
+    return control.model_copy(update=blank)
 
 
 def _best(

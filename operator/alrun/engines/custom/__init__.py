@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 
 from alrun.api.spec import RunSpec
 from alrun.api.step import StepName, TrainParams
 from alrun.api.training import CustomTraining, StartFrom
+from alrun.core.course import model_of
 from alrun.core.observed import Run
 from alrun.core.plan import JobRequest
 
@@ -43,10 +45,11 @@ class Custom:
         if custom is None:
             raise EngineError("spec.training.custom", "engine Custom has no trainer", "Name its image and command.")
         params = request.input.params
+        model = partial(model_of, run.status, control=request.input.control)
         env = {"ALRUN_SEED": str(request.input.seed)}
         if isinstance(params, TrainParams):
             env["ALRUN_DATA"] = foreign.DATA
-            before = _model(run, request.input.cycle - 1) if params.start_from is StartFrom.PREVIOUS_MODEL else None
+            before = model(request.input.cycle - 1) if params.start_from is StartFrom.PREVIOUS_MODEL else None
             if before is not None:
                 env["ALRUN_START"] = foreign.start(foreign.suffix(before))
             stage = _stage(custom, TRAIN, env)
@@ -56,7 +59,7 @@ class Custom:
             threshold = foreign.LEAST_SCORE if step is StepName.EVALUATE else run.spec.inference.score_threshold
             env |= {
                 "ALRUN_IMAGES": foreign.images(images),
-                "ALRUN_MODEL": foreign.model(foreign.suffix(_model(run, request.input.cycle) or "")),
+                "ALRUN_MODEL": foreign.model(foreign.suffix(model(request.input.cycle) or "")),
                 "ALRUN_SCORE_THRESHOLD": repr(threshold),
             }
             stage = _stage(custom, INFER, env)
@@ -70,11 +73,6 @@ class Custom:
     def check(self, spec: RunSpec) -> list[EngineError]:
         """Nothing: what the API server accepts of a spec, this engine can do."""
         return []
-
-
-def _model(run: Run, cycle: int) -> str | None:
-    """Where the model of a cycle is."""
-    return next((entry.model for entry in run.status.cycles if entry.cycle == cycle), None)
 
 
 def _stage(custom: CustomTraining, action: str, env: Mapping[str, str]) -> Stage:

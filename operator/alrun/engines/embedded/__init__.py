@@ -17,6 +17,7 @@ from ..engine import EngineError, Workload
 _REQUESTS: Mapping[StepName, Mapping[str, str]] = MappingProxyType(
     {
         StepName.PREPARE: {"cpu": "500m", "memory": "512Mi"},
+        StepName.EMBED: {"cpu": "1", "memory": "1536Mi"},
         StepName.SELECT: {"cpu": "500m", "memory": "1Gi"},
         StepName.ANNOTATE: {"cpu": "100m", "memory": "256Mi"},
         StepName.KMEANS: {"cpu": "500m", "memory": "512Mi"},
@@ -34,8 +35,8 @@ _REQUESTS: Mapping[StepName, Mapping[str, str]] = MappingProxyType(
 
 # Huge pages make training 12 to 30 % faster. The C library reads this before the process's first line; all that
 # JAX itself reads is set by the worker, which knows its release of JAX.
-_DETECTOR: Mapping[str, str] = MappingProxyType({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"})
-_RUNS_THE_DETECTOR = TRAINER_STEPS - {StepName.FETCH}
+_JAX: Mapping[str, str] = MappingProxyType({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"})
+_RUNS_JAX = (TRAINER_STEPS - {StepName.FETCH}) | {StepName.EMBED}
 
 
 class Embedded:
@@ -52,7 +53,7 @@ class Embedded:
         step = StepName(request.input.params.step)
         if step not in _REQUESTS:
             raise EngineError("spec.training.engine", f"{self.name} has no step {step.value}", "Choose TAO or Custom.")
-        return Workload(requests=_REQUESTS[step], env=_DETECTOR if step in _RUNS_THE_DETECTOR else {})
+        return Workload(requests=_REQUESTS[step], env=_JAX if step in _RUNS_JAX else {})
 
     def check(self, spec: RunSpec) -> list[EngineError]:
         """Nothing: what the API server accepts of a spec, this engine can do."""

@@ -73,7 +73,7 @@ def _workload(run: Run, given: StepInput) -> Workload:
             "TAO does nothing without a GPU, not even export",
             "Ask for one, or leave it out.",
         )
-    stages = stages_of(given, _counts(run, given.cycle))
+    stages = stages_of(given, _counts(run, given))
     containers = tuple(_stage(tao, stage) for stage in stages)
     _check_batch(run, given, gpus)
     files = {stage.spec_name: render(stage.experiment) for stage in stages}
@@ -121,15 +121,18 @@ def _download(pretrained: Pretrained, ngc: str) -> Stage:
 # Figures of the data
 
 
-def _labelled(run: Run, cycle: int) -> int | None:
+def _labelled(run: Run, given: StepInput) -> int | None:
     """Labelled images of a cycle's training; None where nothing is labelled yet, or the status has forgotten."""
-    later = sum(entry.new_images for entry in run.status.cycles if entry.cycle > cycle)
+    if given.control is not None:
+        entry = next((entry for entry in run.status.cycles if entry.cycle == given.cycle), None)
+        return entry.control.images if entry and entry.control else None
+    later = sum(entry.new_images for entry in run.status.cycles if entry.cycle > given.cycle)
     return (run.status.labels.images - later) or None
 
 
-def _counts(run: Run, cycle: int) -> Counts:
+def _counts(run: Run, given: StepInput) -> Counts:
     """Images to train and to validate on. Where groups are kept together only the pod can know how they are divided."""
-    labelled = _labelled(run, cycle)
+    labelled = _labelled(run, given)
     if labelled is None or run.spec.dataset.group_by is not None:
         return Counts()
     if labelled < FEWEST_TO_DIVIDE:
@@ -140,10 +143,10 @@ def _counts(run: Run, cycle: int) -> Counts:
 
 
 def _check_batch(run: Run, given: StepInput, gpus: int) -> None:
-    labelled = _labelled(run, given.cycle)
+    labelled = _labelled(run, given)
     if given.tao is None or given.params.step not in (StepName.TRAIN, StepName.RETRAIN) or labelled is None:
         return
-    counts, batch = _counts(run, given.cycle), given.tao.batch_size * gpus
+    counts, batch = _counts(run, given), given.tao.batch_size * gpus
     on_gpus = f" on each of {gpus} GPUs" if gpus > 1 else ""
     field, step = "spec.training.tao.batchSize", f"a step is {given.tao.batch_size} images{on_gpus}"
     images = counts.train or labelled
