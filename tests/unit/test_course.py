@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from alrun.api.spec import RunSpec
 from alrun.api.status import Phase
-from alrun.api.step import AssessParams, ExportParams, KmeansParams, StepName, TrainParams
+from alrun.api.step import (
+    AnnotateParams,
+    AssessParams,
+    ExportParams,
+    KmeansParams,
+    Rule,
+    SelectParams,
+    StepInput,
+    StepName,
+    TrainParams,
+)
 from alrun.core.course import anchors_of
 from alrun.core.inputs import step_input
 from alrun.core.plan import Reason
-from tests.model.world import World, at, with_tao
+from tests.model.world import World, at, with_control, with_lightly, with_tao
 
 LOOP = ["select", "annotate", "train", "evaluate", "infer", "convert"]
 CHAIN = ["prune", "retrain", "assess", "export"]
@@ -21,7 +32,7 @@ CHAIN = ["prune", "retrain", "assess", "export"]
 
 def steps(world: World) -> list[str]:
     """The Jobs that were made, as `<cycle>/<step>`."""
-    return [f"{name.split('-')[1][1:]}/{name.split('-')[2]}" for name in world.made]
+    return [re.sub(r"^apples-c(\d+)-([a-z-]+?)(-r\d+)?-\d+$", r"\1/\2", name) for name in world.made]
 
 
 def cycle(number: int, *more: str, anchors: bool = False) -> list[str]:
@@ -306,3 +317,132 @@ def test_input_survives_its_journey_as_json(step: StepName) -> None:
     assert again == told
     assert again.digest() == told.digest()
     assert (told.tao is not None) == (told.engine == "TAO")
+
+
+CONTROL = ["control-select", "control-annotate", "control-train", "control-evaluate"]
+
+
+def input_of(world: World, step: str, number: int) -> StepInput:
+    """What the latest Job of the step was told."""
+    found = [job.request.input for job in world.jobs.values()]
+    return next(one for one in reversed(found) if (one.name.value, one.cycle) == (step, number))
+
+
+def test_the_comparison_arm_follows_the_runs_own_steps_once_the_two_differ() -> None:
+    world = World(spec=with_control(maxCycles=2, labelBudget={"images": 400})).advance()
+    first, second = [f"0/{name}" for name in [*LOOP, "report"]], [f"1/{name}" for name in [*LOOP, *CONTROL, "report"]]
+    assert steps(world) == ["0/prepare", "0/embed", *first, *second]
+    shared, last = world.status.cycles
+    assert shared.control is None
+    assert last.control is not None
+    assert last.control.model_dump(exclude={"metrics"}) == {
+        "images": 37,
+        "boxes": 111,
+        "new_images": 17,
+        "new_boxes": 51,
+        "annotator_seconds": 391.0,
+        "model": "s3://bucket/out/1/control",
+    }
+    assert (last.metrics["mAP50"], last.control.metrics["mAP50"]) == (0.6, 0.55)
+    assert world.status.control is not None
+    assert (world.status.control.verdict, world.status.control.difference) == ("Better", 0.05)
+    assert (world.status.labels.images, world.status.labels.boxes) == (40, 120)
+    assert world.status.best is not None
+    assert world.status.best.model == "s3://bucket/out/1"
+
+
+def test_the_comparison_arm_begins_with_the_first_cycle_where_that_is_not_drawn_at_random() -> None:
+    world = World(spec=with_control(preset="Coreset", maxCycles=1)).advance()
+    assert steps(world) == ["0/prepare", "0/embed", *(f"0/{name}" for name in [*LOOP, *CONTROL, "report"])]
+    assert input_of(world, "control-train", 0).control == 0
+
+
+def test_the_comparison_arm_draws_as_many_images_as_the_run_has_labelled() -> None:
+    world = World(spec=with_control(maxCycles=2)).advance()
+    given = input_of(world, "control-select", 1)
+    assert isinstance(given.params, SelectParams)
+    assert (given.control, given.engine, given.params.rule) == (1, "Embedded", Rule.STRATEGIES)
+    assert [one.input.type for one in given.params.strategies] == ["RANDOM"]
+    assert (given.params.batch.count, given.params.limit, given.params.random_share) == (20, None, 0.0)
+    assert set(given.upstream) == {"0/prepare", "0/annotate"}
+    labels = input_of(world, "control-annotate", 1)
+    assert isinstance(labels.params, AnnotateParams)
+    assert (labels.params.max_images, labels.params.max_boxes, labels.params.max_seconds) == (None, None, None)
+    assert set(labels.upstream) == {"0/prepare", "1/control-select"}
+    train = input_of(world, "control-train", 1)
+    assert train.params.step == "train"
+    assert set(train.upstream) == {"0/prepare", "0/annotate", "1/control-annotate"}
+    assert train.digest() != input_of(world, "train", 1).digest()
+    assert set(input_of(world, "report", 1).upstream) >= {f"1/{name}" for name in CONTROL}
+
+
+def test_a_share_of_the_batch_is_the_comparison_arm() -> None:
+    world = World(spec=with_control(0.25, maxCycles=2)).advance()
+    own, given = input_of(world, "select", 1), input_of(world, "control-select", 1)
+    assert isinstance(own.params, SelectParams)
+    assert isinstance(given.params, SelectParams)
+    assert (own.params.random_share, given.params.random_share, given.params.rule) == (0.25, 0.0, Rule.DRAWN)
+    assert set(given.upstream) == {"0/prepare", "0/annotate", "1/select", "1/annotate"}
+
+
+def test_where_nothing_was_drawn_for_the_comparison_arm_the_cycle_is_judged_without_it() -> None:
+    world = World(spec=with_control(0.1, maxCycles=2, labelBudget={"images": 23})).advance()
+    assert steps(world)[-3:] == ["1/convert", "1/control-select", "1/report"]
+    assert world.status.cycles[-1].control is None
+    world.retry("1/report")
+    world.advance()
+    assert (world.status.phase, world.made[-1]) == (Phase.SUCCEEDED, "apples-c1-report-r1-1")
+
+
+def test_going_back_to_a_step_of_the_comparison_arm_keeps_the_runs_own_model() -> None:
+    world = World(spec=with_control(maxCycles=2)).advance()
+    world.retry("1/control-train")
+    entry = world.status.cycles[-1]
+    assert entry.control is not None
+    assert (entry.control.images, entry.control.model, entry.control.metrics) == (37, None, {})
+    assert (entry.model, entry.metrics["mAP50"]) == ("s3://bucket/out/1", 0.6)
+    world.advance()
+    assert steps(world)[-3:] == ["1/control-train", "1/control-evaluate", "1/report"]
+    world.retry("1/train@again")
+    assert world.status.cycles[-1].control is None
+
+
+def test_the_lightly_worker_is_registered_before_it_selects() -> None:
+    world = World(spec=with_lightly(maxCycles=2)).advance()
+    assert steps(world)[:3] == ["0/prepare", "0/register", "0/select"]
+    assert world.status.lightly is not None
+    assert world.status.lightly.worker_id == "0123456789abcdef01234567"
+    assert [entry.selection_run for entry in world.status.cycles] == ["run-0", "run-1"]
+    assert [entry.selection for entry in world.status.cycles] == ["Lightly/Default", "Lightly/Default"]
+    given = input_of(world, "select", 1)
+    assert given.lightly is not None
+    assert (given.engine, given.lightly.worker_id, given.lightly.label) == (
+        "Lightly",
+        "0123456789abcdef01234567",
+        "alrun-team-apples",
+    )
+    assert "0/register" in given.upstream
+    assert input_of(world, "train", 1).lightly is None
+    assert world.status.cost.gpu_seconds == 20.0
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("0/fetch", "fetch is no step of this run; before its cycles it has prepare, register"),
+        ("0/control-train", "control-train is no step of cycle 0; these are: select,"),
+        ("1/register", "register is done once, before the cycles: write 0/register"),
+    ],
+)
+def test_steps_that_the_run_has_not_got(value: str, message: str) -> None:
+    world = World(spec=with_lightly(maxCycles=2)).advance()
+    world.retry(value)
+    assert message in next(text for reason, text in world.events if reason is Reason.RETRY_REFUSED)
+
+
+def test_a_worker_can_be_registered_again() -> None:
+    world = World(spec=with_lightly(maxCycles=1)).advance()
+    world.retry("0/register")
+    assert set(world.status.results) == {"prepare"}
+    assert (world.status.pool is not None, world.status.cycles) == (True, [])
+    assert world.advance().status.phase is Phase.SUCCEEDED
