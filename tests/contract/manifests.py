@@ -92,6 +92,54 @@ def _tao_field(path: str) -> str:
     return f"spec.training.tao.{path}"
 
 
+TOKEN: Mapping[str, Any] = {"tokenSecretRef": {"name": "lightly", "key": "token"}}
+ROLE: Mapping[str, Any] = {"roleArn": "arn:aws:iam::123456789012:role/lightly", "externalId": "alrun-apples-1"}
+DIVERSITY: Mapping[str, Any] = {"input": {"type": "EMBEDDINGS"}, "strategy": {"type": "DIVERSITY"}}
+UNCERTAIN: Mapping[str, Any] = {
+    "input": {"type": "SCORES", "score": "uncertainty_entropy"},
+    "strategy": {"type": "WEIGHTS"},
+}
+
+
+def _lightly(**settings: Any) -> dict[str, Any]:
+    """What makes the minimal manifest one that the Lightly Worker selects for."""
+    return {"spec.selection": {"engine": "Lightly", "lightly": TOKEN, **settings}}
+
+
+def _strategy(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    return {"spec.selection.strategies": [{"input": given, "strategy": wanted}]}
+
+
+def _given(kind: str, wanted: str = "WEIGHTS", **fields: Any) -> dict[str, Any]:
+    """A strategy with fields of its input set, or deleted."""
+    needed = {
+        "SCORES": {"score": "object_frequency"},
+        "METADATA": {"key": "width"},
+        "PREDICTIONS": {"name": "CATEGORY_COUNT"},
+    }
+    values = {"type": kind, **needed.get(kind, {}), **fields}
+    return _strategy({key: value for key, value in values.items() if value is not DELETE}, {"type": wanted})
+
+
+def _wanted(wanted: str, **fields: Any) -> dict[str, Any]:
+    """A strategy with fields of what is wanted set, or deleted."""
+    inputs = {
+        "DIVERSITY": {"type": "EMBEDDINGS"},
+        "TYPICALITY": {"type": "EMBEDDINGS"},
+        "BALANCE": {"type": "METADATA", "key": "folder"},
+    }
+    needed = {"THRESHOLD": {"threshold": 640, "operation": "BIGGER"}, "BALANCE": {"target": {"north": 0.5}}}
+    values = {"type": wanted, **needed.get(wanted, {}), **fields}
+    return _strategy(
+        inputs.get(wanted, {"type": "METADATA", "key": "width"}),
+        {key: value for key, value in values.items() if value is not DELETE},
+    )
+
+
+def _in_strategy(path: str) -> str:
+    return f"spec.selection.strategies[0].{path}"
+
+
 PATCH_MESSAGE = (
     "must not touch a security context, host namespaces, the service account, restartPolicy or a container as a whole"
 )
@@ -751,12 +799,326 @@ WRONG: tuple[Wrong, ...] = (
         "must be ONNX",
         "Unsupported value",
     ),
+    # -- selection
+    Wrong(
+        "preset and strategies",
+        {"spec.selection": {"preset": "Coral", "strategies": [DIVERSITY]}},
+        "spec.selection.preset",
+        "a preset stands for strategies, so that there is one or the other",
+    ),
+    Wrong(
+        "no strategy",
+        {"spec.selection.strategies": []},
+        "spec.selection.strategies",
+        "must have at least 1 items",
+        "at least 1",
+    ),
+    Wrong(
+        "Lightly without its block",
+        {"spec.selection.engine": "Lightly"},
+        "spec.selection.lightly",
+        "engine Lightly needs the block lightly",
+    ),
+    Wrong(
+        "Lightly's block for another engine",
+        {"spec.selection.lightly": TOKEN},
+        "spec.selection.lightly",
+        "lightly is only for engine Lightly",
+    ),
+    Wrong(
+        "no token",
+        _lightly(lightly={"dataset": "apples"}),
+        "spec.selection.lightly.tokenSecretRef",
+        "is missing",
+        "Required value",
+    ),
+    Wrong(
+        "product of the Worker",
+        _lightly(combination="Product"),
+        "spec.selection.combination",
+        "the Lightly Worker knows no combination but Cumulative",
+    ),
+    Wrong(
+        "classes for the Worker",
+        _lightly(classShares={"Apple": 0.5}),
+        "spec.selection.classShares",
+        "the Lightly Worker knows no classShares",
+    ),
+    Wrong(
+        "empty images for the Worker",
+        _lightly(noObjectShare=0.1),
+        "spec.selection.noObjectShare",
+        "the Lightly Worker knows no noObjectShare",
+    ),
+    Wrong(
+        "a batch a folder from the Worker",
+        _lightly(batchPer="Folder"),
+        "spec.selection.batchPer",
+        "the Lightly Worker knows batches of the whole pool only",
+    ),
+    Wrong(
+        "shares above one",
+        {"spec.selection": {"classShares": {"Apple": 0.6, "Pear": 0.3}, "noObjectShare": 0.2}},
+        "spec.selection.classShares",
+        "classShares and noObjectShare must not come to more than 1 together",
+    ),
+    Wrong(
+        "no share of a class",
+        {"spec.selection.classShares": {"Apple": 0}},
+        "spec.selection.classShares.Apple",
+        "must be above 0",
+        "greater than 0",
+    ),
+    Wrong(
+        "embeddings from no file",
+        {"spec.selection.embeddings": {"source": "File"}},
+        "spec.selection.embeddings.path",
+        "path belongs to source File, which needs it",
+    ),
+    Wrong(
+        "a file of embeddings that are computed",
+        {"spec.selection.embeddings": {"source": "Classical", "path": "embeddings.csv"}},
+        "spec.selection.embeddings.path",
+        "path belongs to source File, which needs it",
+    ),
+    Wrong(
+        "epochs of nothing",
+        {"spec.selection.embeddings": {"source": "Detector", "epochs": 5}},
+        "spec.selection.embeddings.epochs",
+        "epochs is only for source SelfSupervised",
+    ),
+    Wrong(
+        "embeddings of TAO's detector",
+        _tao() | {"spec.selection.embeddings": {"source": "Detector"}},
+        "spec.selection.embeddings.source",
+        "only the embedded detector makes embeddings",
+    ),
+    Wrong(
+        "duplicates across the sphere",
+        {"spec.selection.duplicates": {"by": "Embedding", "distance": 3}},
+        "spec.selection.duplicates.distance",
+        "unit-length embeddings are at most 2 apart",
+    ),
+    Wrong(
+        "a table outside the dataset",
+        {"spec.selection.table": "../scores.csv"},
+        "spec.selection.table",
+        A_PATH,
+    ),
+    Wrong(
+        "scores that are diverse",
+        _given("SCORES", "DIVERSITY"),
+        _in_strategy("strategy.type"),
+        "the input cannot have this strategy: EMBEDDINGS has DIVERSITY, SIMILARITY, TYPICALITY",
+    ),
+    Wrong(
+        "balance of random numbers",
+        _strategy({"type": "RANDOM"}, {"type": "BALANCE", "distribution": "UNIFORM"}),
+        _in_strategy("strategy.type"),
+        "RANDOM has WEIGHTS, THRESHOLD",
+    ),
+    Wrong(
+        "similar to nothing",
+        _given("EMBEDDINGS", "SIMILARITY"),
+        _in_strategy("input"),
+        "strategy SIMILARITY needs the images to look for",
+    ),
+    Wrong(
+        "diverse from a folder",
+        _given("EMBEDDINGS", "DIVERSITY", query="examples"),
+        _in_strategy("input"),
+        "query, datasetId and tagName are only for SIMILARITY",
+    ),
+    Wrong(
+        "distribution as a weight",
+        _given("PREDICTIONS", name="CLASS_DISTRIBUTION"),
+        _in_strategy("input.name"),
+        "name CLASS_DISTRIBUTION is for BALANCE, CATEGORY_COUNT for WEIGHTS and THRESHOLD",
+    ),
+    Wrong("no score", _given("SCORES", score=DELETE), _in_strategy("input.score"), "type SCORES needs score"),
+    Wrong("no key", _given("METADATA", key=DELETE), _in_strategy("input.key"), "type METADATA needs key"),
+    Wrong("nothing to count", _given("PREDICTIONS", name=DELETE), _in_strategy("input.name"), "type PREDICTIONS needs name"),
+    *(
+        Wrong(
+            f"{field} of {kind}",
+            _given(kind, wish, **{field: value}),
+            _in_strategy(f"input.{field}"),
+            f"{field} is only for type {only}",
+        )
+        for kind, wish, field, value, only in (
+            ("RANDOM", "WEIGHTS", "score", "object_frequency", "SCORES"),
+            ("EMBEDDINGS", "DIVERSITY", "key", "width", "METADATA"),
+            ("SCORES", "WEIGHTS", "name", "CATEGORY_COUNT", "PREDICTIONS"),
+            ("METADATA", "WEIGHTS", "categories", ["Apple"], "PREDICTIONS"),
+            ("METADATA", "WEIGHTS", "randomSeed", 7, "RANDOM"),
+        )
+    ),
+    Wrong(
+        "no threshold value",
+        _wanted("THRESHOLD", threshold=DELETE),
+        _in_strategy("strategy.threshold"),
+        "type THRESHOLD needs threshold",
+    ),
+    Wrong(
+        "no side of the threshold",
+        _wanted("THRESHOLD", operation=DELETE),
+        _in_strategy("strategy.operation"),
+        "type THRESHOLD needs operation",
+    ),
+    *(
+        Wrong(
+            f"{field} of {wish}",
+            _wanted(wish, **{field: value}),
+            _in_strategy(f"strategy.{field}"),
+            f"{field} is only for type {only}",
+        )
+        for wish, field, value, only in (
+            ("WEIGHTS", "threshold", 0.5, "THRESHOLD"),
+            ("WEIGHTS", "operation", "SMALLER", "THRESHOLD"),
+            ("WEIGHTS", "distribution", "UNIFORM", "BALANCE"),
+            ("WEIGHTS", "target", {"north": 0.5}, "BALANCE"),
+            ("DIVERSITY", "numNearestNeighbors", 20, "TYPICALITY"),
+            ("TYPICALITY", "stoppingConditionMinimumDistance", 0.1, "DIVERSITY"),
+            ("DIVERSITY", "stoppingConditionMinimumTypicality", 0.1, "TYPICALITY"),
+            ("DIVERSITY", "stoppingConditionMaxSum", 10, "WEIGHTS"),
+        )
+    ),
+    Wrong(
+        "target nowhere",
+        _wanted("BALANCE", target=DELETE),
+        _in_strategy("strategy.target"),
+        "target belongs to distribution TARGET, which needs it",
+    ),
+    Wrong(
+        "target of a uniform balance",
+        _wanted("BALANCE", distribution="UNIFORM"),
+        _in_strategy("strategy.target"),
+        "target belongs to distribution TARGET, which needs it",
+    ),
+    Wrong(
+        "target above one",
+        _wanted("BALANCE", target={"north": 0.7, "south": 0.5}),
+        _in_strategy("strategy.target"),
+        "the shares of target must not come to more than 1",
+    ),
+    Wrong(
+        "score with a space",
+        _given("SCORES", score="my score"),
+        _in_strategy("input.score"),
+        "must be the name of a score, or of a column",
+    ),
+    Wrong(
+        "id of no dataset",
+        _lightly(
+            strategies=[
+                {
+                    "input": {"type": "EMBEDDINGS", "datasetId": "0123456789abcdef0123456X", "tagName": "night"},
+                    "strategy": {"type": "SIMILARITY"},
+                }
+            ]
+        ),
+        _in_strategy("input.datasetId"),
+        "must be an id of Lightly's: 24 hexadecimal digits",
+    ),
+    Wrong(
+        "score of our own for the Worker",
+        _lightly(strategies=[{"input": {"type": "SCORES", "score": "image_confidence"}, "strategy": {"type": "WEIGHTS"}}]),
+        "spec.selection.strategies",
+        "the Lightly Worker computes uncertainty_least_confidence",
+    ),
+    Wrong(
+        "folder of examples for the Worker",
+        _lightly(strategies=[{"input": {"type": "EMBEDDINGS", "query": "night"}, "strategy": {"type": "SIMILARITY"}}]),
+        "spec.selection.strategies",
+        "input.query is for engine Embedded",
+    ),
+    Wrong(
+        "dataset of Lightly's for the embedded engine",
+        _strategy(
+            {"type": "EMBEDDINGS", "datasetId": "0123456789abcdef01234567", "tagName": "night"}, {"type": "SIMILARITY"}
+        ),
+        "spec.selection.strategies",
+        "input.datasetId and input.tagName are for engine Lightly",
+    ),
+    *(
+        Wrong(
+            f"{batch} by distance for the Worker",
+            {**_lightly(), f"spec.loop.{batch}": {"minDistance": 0.1}},
+            f"spec.loop.{batch}.minDistance",
+            "the Lightly Worker wants a number of images",
+        )
+        for batch in ("batch", "initialBatch")
+    ),
+    Wrong(
+        "delegated access to a volume",
+        {
+            **_lightly(lightly={**TOKEN, "datasources": {"input": ROLE, "lightly": ROLE}}),
+            "spec.dataset.uri": "pvc://data/apples",
+            "spec.workspace.uri": "pvc://out",
+        },
+        "spec.selection.lightly.datasources",
+        "delegated access is access to buckets",
+    ),
+    Wrong(
+        "a bucket and a volume for the Worker",
+        {**_lightly(), "spec.workspace.uri": "pvc://out"},
+        "spec.workspace.uri",
+        "the Lightly Worker reads and writes either buckets or local folders",
+    ),
+    Wrong(
+        "role of another partition",
+        _lightly(
+            lightly={
+                **TOKEN,
+                "datasources": {"input": ROLE | {"roleArn": "arn:aws-cn:iam::123456789012:role/x"}, "lightly": ROLE},
+            }
+        ),
+        "spec.selection.lightly.datasources.input.roleArn",
+        "must be the ARN of an IAM role of AWS' own partition",
+    ),
+    Wrong(
+        "external id with a space",
+        _lightly(lightly={**TOKEN, "datasources": {"input": ROLE, "lightly": ROLE | {"externalId": "my external id"}}}),
+        "spec.selection.lightly.datasources.lightly.externalId",
+        "must be an external id: letters, digits and _+=,.@:/-",
+    ),
+    Wrong(
+        "short external id",
+        _lightly(lightly={**TOKEN, "datasources": {"input": ROLE | {"externalId": "short"}, "lightly": ROLE}}),
+        "spec.selection.lightly.datasources.input.externalId",
+        "must have at least 10 characters",
+        "at least 10 chars long",
+    ),
+    Wrong(
+        "dataset with a slash",
+        _lightly(lightly={**TOKEN, "dataset": "team/apples"}),
+        "spec.selection.lightly.dataset",
+        "must be the name of a dataset: letters, digits",
+    ),
+    Wrong(
+        "wait without end",
+        _lightly(lightly={**TOKEN, "pickupTimeout": "0m"}),
+        "spec.selection.lightly.pickupTimeout",
+        A_DURATION,
+    ),
+    Wrong(
+        "share of no comparison",
+        {"spec.loop.controlShare": 0.2},
+        "spec.loop.controlShare",
+        "controlShare is only for control RandomShare",
+    ),
+    Wrong(
+        "share of another comparison",
+        {"spec.loop.control": "Random", "spec.loop.controlShare": 0.2},
+        "spec.loop.controlShare",
+        "controlShare is only for control RandomShare",
+    ),
     # -- pods
     Wrong(
         "settings of no step",
         {"spec.pods": {"default": {"gpus": 1}, "train": {"gpus": 2}}},
         "spec.pods",
-        '"train" is none of them: the entries are default, preparation, selection',
+        '"train" is none of them: the entries are default, preparation, embedding, selection',
     ),
     # -- rules between blocks
     Wrong(
@@ -879,5 +1241,76 @@ RIGHT: Mapping[str, Mapping[str, Any]] = {
         "spec.compression": {"when": "EveryCycle", "prune": {}, "retrain": {}, "export": {}},
     },
     "export alone": {**_tao(), "spec.compression": {"when": "End", "export": {"format": "ONNX"}}},
+    "every kind of strategy": {
+        "spec.selection": {
+            "strategies": [
+                DIVERSITY | {"strategy": {"type": "DIVERSITY", "strength": 0.5, "stoppingConditionMinimumDistance": 0.1}},
+                UNCERTAIN | {"strategy": {"type": "WEIGHTS", "strength": -1, "stoppingConditionMaxSum": 5}},
+                {"input": {"type": "EMBEDDINGS", "query": "night"}, "strategy": {"type": "SIMILARITY"}},
+                {
+                    "input": {"type": "EMBEDDINGS"},
+                    "strategy": {"type": "TYPICALITY", "numNearestNeighbors": 5, "stoppingConditionMinimumTypicality": 0.2},
+                },
+                {
+                    "input": {"type": "METADATA", "key": "width"},
+                    "strategy": {"type": "THRESHOLD", "threshold": 640, "operation": "BIGGER_EQUAL"},
+                },
+                {
+                    "input": {"type": "METADATA", "key": "folder"},
+                    "strategy": {"type": "BALANCE", "target": {"north": 0.5, "south 2": 0.25}},
+                },
+                {
+                    "input": {"type": "PREDICTIONS", "name": "CLASS_DISTRIBUTION"},
+                    "strategy": {"type": "BALANCE", "distribution": "UNIFORM"},
+                },
+                {
+                    "input": {"type": "PREDICTIONS", "name": "CATEGORY_COUNT", "categories": ["Apple"]},
+                    "strategy": {"type": "WEIGHTS"},
+                },
+                {"input": {"type": "RANDOM", "randomSeed": 7}, "strategy": {"type": "WEIGHTS"}},
+                {"input": {"type": "SCORES", "score": "al.score-2"}, "strategy": {"type": "WEIGHTS"}},
+            ],
+            "combination": "Cumulative",
+            "scoreThreshold": 0,
+            "batchPer": "Group",
+            "classShares": {"Apple": 0.7, "Pear": 0.2},
+            "noObjectShare": 0.1,
+            "embeddings": {"source": "SelfSupervised", "epochs": 3},
+            "table": "tables/scores.parquet",
+            "duplicates": {"by": "Embedding", "distance": 0.1},
+            "relevant": ["north/*.jpg", "south/[a-f]*"],
+            "labelledElsewhere": "lists/labelled.txt",
+        }
+    },
+    "duplicates by default": {"spec.selection.duplicates": {}},
+    "bits of a hash": {"spec.selection.duplicates": {"distance": 8}},
+    "embeddings of one's own": {"spec.selection.embeddings": {"source": "File", "path": "embeddings.csv"}},
+    "a random arm": {"spec.loop.control": "Random"},
+    "a share for comparison": {"spec.loop.control": "RandomShare", "spec.loop.controlShare": 0.5},
+    "Lightly as it comes": _lightly(),
+    "Lightly on volumes": {**_lightly(), "spec.dataset.uri": "pvc://data/apples", "spec.workspace.uri": "pvc://out"},
+    "all of Lightly": _lightly(
+        combination="Cumulative",
+        strategies=[
+            DIVERSITY,
+            UNCERTAIN,
+            {
+                "input": {"type": "EMBEDDINGS", "datasetId": "0123456789abcdef01234567", "tagName": "night"},
+                "strategy": {"type": "SIMILARITY"},
+            },
+        ],
+        embeddings={"source": "Classical"},
+        lightly={
+            **TOKEN,
+            "workerImage": "registry.example.org/lightly/worker:3.0.2",
+            "server": "https://lightly.example.org",
+            "dataset": "apples 2026",
+            "datasources": {"input": ROLE, "lightly": ROLE},
+            "workerConfig": {"enable_training": True, "checkpoint": "", "selected_sequence_length": 1},
+            "lightlyConfig": {"loader": {"batch_size": 16, "num_workers": 2}},
+            "pickupTimeout": "90s",
+            "stallTimeout": "24h",
+        },
+    ),
 }
 """What makes the minimal manifest another one that is right."""

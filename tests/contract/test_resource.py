@@ -19,7 +19,7 @@ from alrun.api.walk import with_defaults
 
 from .api_server import Answer, ApiServer
 from .conftest import RUNS
-from .manifests import RIGHT, manifest
+from .manifests import DIVERSITY, RIGHT, ROLE, TOKEN, manifest
 
 pytestmark = pytest.mark.xdist_group("api-server")  # it is started once
 
@@ -193,7 +193,7 @@ def test_runs_are_found_by_phase_and_among_all(server: ApiServer, name: str) -> 
             ["s3://bucket/prefix or pvc://claim/path", "Left out: fraction 0.2.", "Fixed once the run has started."],
         ),
         ("training.embedded", ["Peak learning rate.", "Default: 0.002."]),
-        ("selection", ["enum: Default, Random", "density-aware herding"]),
+        ("selection", ["enum: Default, Random", "Coreset: k-centre."]),
         ("training.tao", ["enum: yolo_v4, rtdetr", "like resnet18 (yolo_v4)"]),
         ("compression.prune", ["the smallest is kept", "Default: 8."]),
         ("pods", ["`training`: The train and retrain steps.", "Size of a memory-backed /dev/shm."]),
@@ -217,7 +217,22 @@ CHANGES: dict[str, Any] = {
     "spec.dataset.test": {"fraction": 0.3},
     "spec.workspace.uri": "s3://orchard/elsewhere",
     "spec.loop.initialBatch": {"count": 3},
-    "spec.selection": {"preset": "Random"},
+    "spec.loop.control": "Random",
+    "spec.loop.controlShare": 0.3,
+    "spec.selection.engine": "Lightly",
+    "spec.selection.preset": "Random",
+    "spec.selection.strategies": [DIVERSITY],
+    "spec.selection.combination": "Cumulative",
+    "spec.selection.scoreThreshold": 0.3,
+    "spec.selection.batchPer": "Folder",
+    "spec.selection.classShares": {"Apple": 0.5},
+    "spec.selection.noObjectShare": 0.1,
+    "spec.selection.embeddings": {"source": "Classical"},
+    "spec.selection.table": "scores.csv",
+    "spec.selection.duplicates": {"distance": 4},
+    "spec.selection.relevant": ["north/*"],
+    "spec.selection.labelledElsewhere": "labelled.txt",
+    "spec.selection.lightly.dataset": "pears",
     "spec.annotation": {"cost": {"secondsPerBox": 9}},
     "spec.training": {"embedded": {"iterations": 10}},
     "spec.inference.scoreThreshold": 0.1,
@@ -231,12 +246,35 @@ STILL_FREE: dict[str, Any] = {
     "spec.loop.labelBudget": {"images": 900},
     "spec.loop.batch": {"count": 7},
     "spec.loop.stop": {"deadline": "72h"},
+    "spec.selection.lightly.tokenSecretRef": {"name": "rotated", "key": "token"},
+    "spec.selection.lightly.workerImage": "lightly/worker:3.0.2",
+    "spec.selection.lightly.server": "https://lightly.example.org",
+    "spec.selection.lightly.datasources": {"input": ROLE, "lightly": ROLE},
+    "spec.selection.lightly.workerConfig": {"enable_training": True},
+    "spec.selection.lightly.lightlyConfig": {"loader": {"batch_size": 4}},
+    "spec.selection.lightly.pickupTimeout": "2h",
+    "spec.selection.lightly.stallTimeout": "2h",
     "spec.compression": {"when": "End", "prune": {"thresholds": [0.3]}, "export": {}},
     "spec.inference.parallelism": 9,
     "spec.pods": {"training": {"gpus": 1}},
     "spec.retry": {"failures": 9},
     "spec.cleanup": {"keepFinishedJobs": 3},
 }
+
+
+def _around(field: str) -> dict[str, Any]:
+    """What a field asks for around it, before and after the change."""
+    if field == "spec.loop.controlShare":
+        return {"spec.loop.control": "RandomShare"}
+    if field.startswith("spec.selection.lightly."):
+        return {"spec.selection": {"engine": "Lightly", "lightly": TOKEN}}
+    return {}
+
+
+def _changed(field: str, value: Any) -> dict[str, Any]:
+    """The change, with what it asks for besides."""
+    besides = {"spec.selection.lightly": TOKEN} if field == "spec.selection.engine" else {}
+    return {**_around(field), field: value, **besides}
 
 
 def _change(server: ApiServer, name: str, changes: dict[str, Any]) -> Answer:
@@ -251,10 +289,10 @@ def test_every_fixed_field_is_tried() -> None:
 
 @pytest.mark.parametrize("field", CHANGES)
 def test_what_gives_past_cycles_their_meaning_is_fixed_once_started(server: ApiServer, name: str, field: str) -> None:
-    _create(server, name)
-    change = {field: CHANGES[field]}
+    _create(server, name, _around(field))
+    change = _changed(field, CHANGES[field])
     assert _change(server, name, change).code == 200, "free before the start"
-    back = _change(server, name, {})
+    back = _change(server, name, _around(field))
     assert back.code == 200
     assert _apply_status(server, name, STARTED).code == 200
 
@@ -276,23 +314,24 @@ def test_a_fixed_field_cannot_be_taken_away_either(server: ApiServer, name: str,
 
 @pytest.mark.parametrize("field", STILL_FREE)
 def test_what_lets_a_run_go_on_stays_free(server: ApiServer, name: str, field: str) -> None:
-    _create(server, name)
+    _create(server, name, _around(field))
     _apply_status(server, name, STARTED)
-    answer = _change(server, name, {field: STILL_FREE[field]})
+    answer = _change(server, name, _changed(field, STILL_FREE[field]))
     assert answer.code == 200, answer.body
 
 
 def test_every_field_is_either_fixed_free_or_has_one_value() -> None:
     """A new field must be decided on, here and in the ADR."""
-    one_value = {"spec.task", "spec.loop.control"}
-    decided = {*CHANGES, *STILL_FREE, *one_value}
-    spec = resource_schema()["properties"]["spec"]["properties"]
-    found = {
-        f"spec.{section}.{field}" if section in {"dataset", "workspace", "loop", "inference"} else f"spec.{section}"
-        for section, node in spec.items()
-        for field in node.get("properties", {"": {}})
-    }
-    assert found == decided
+    one_value = {"spec.task"}
+    apart = {"spec", *(f"spec.{name}" for name in ("dataset", "workspace", "loop", "selection", "inference"))}
+    apart.add("spec.selection.lightly")
+
+    def fields(path: str, node: dict[str, Any]) -> set[str]:
+        if path not in apart:
+            return {path}
+        return {one for name, child in node["properties"].items() for one in fields(f"{path}.{name}", child)}
+
+    assert fields("spec", resource_schema()["properties"]["spec"]) == {*CHANGES, *STILL_FREE, *one_value}
 
 
 def test_the_status_of_a_started_run_can_still_be_written(server: ApiServer, name: str) -> None:

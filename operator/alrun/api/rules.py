@@ -309,18 +309,22 @@ FIXED_AFTER_START: tuple[str, ...] = (
 )
 """Fields that give past cycles their meaning: the reasons are in docs/adr/0003-immutability.md."""
 
-_COMPARED_BY_FIELD = {"spec.loop.initialBatch": ("count", "fraction", "minDistance")}
-"""The API server takes the comparison of this block as a whole for one without bounds, and refuses it."""
+_RESERVED = {"loop": "__loop__"}
+"""How a field is written in CEL whose name is a word of the language. Without it the rule works, but the API server does not
+find the field's bounds, takes the comparison of two values for one without bounds, and refuses it.
+"""
+
+_IN_OPTIONAL_BLOCK = {"spec.selection.lightly.dataset"}
+"""Fields of a block that need not be there. Whether it is there, another fixed field decides: `selection.engine`."""
 
 
 def fixed_rule(path: str) -> dict[str, str]:
     """The rule, at the root of the resource, that keeps a field as it was once the run has started."""
-    if path in _COMPARED_BY_FIELD:
-        parent, _, name = path.rpartition(".")
-        fields = [f"self.{parent}.?{name}.?{field}" for field in _COMPARED_BY_FIELD[path]]
-        same = "(" + " && ".join(f"{field} == {field.replace('self', 'oldSelf', 1)}" for field in fields) + ")"
-    else:
-        same = f"(has(self.{path}) == has(oldSelf.{path}) && (!has(self.{path}) || self.{path} == oldSelf.{path}))"
+    field = ".".join(_RESERVED.get(part, part) for part in path.split("."))
+    same = f"(has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field}))"
+    if path in _IN_OPTIONAL_BLOCK:
+        block = field.rpartition(".")[0]
+        same = f"!has(self.{block}) || !has(oldSelf.{block}) || {same}"
     return {
         "rule": f"!has(oldSelf.status) || !has(oldSelf.status.startedAt) || {same}",
         "message": f"{path} cannot be changed once the run has started, because past cycles depend on it; "

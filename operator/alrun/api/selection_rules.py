@@ -168,7 +168,7 @@ SELECTION_RULES: tuple[Rule, ...] = (
         _STRATEGY,
         f"self.strategy.type != 'SIMILARITY' || {_QUERY}",
         lambda value: value["strategy"]["type"] != "SIMILARITY" or _has_query(value),
-        "SIMILARITY needs the images to look for",
+        "strategy SIMILARITY needs the images to look for",
         "set input.query (engine Embedded), or input.datasetId and input.tagName (engine Lightly)",
         field="input",
     ),
@@ -189,7 +189,7 @@ SELECTION_RULES: tuple[Rule, ...] = (
             or "name" not in value["input"]
             or (value["input"]["name"] == "CLASS_DISTRIBUTION") == (value["strategy"]["type"] == "BALANCE")
         ),
-        "CLASS_DISTRIBUTION is for BALANCE, CATEGORY_COUNT for WEIGHTS and THRESHOLD",
+        "name CLASS_DISTRIBUTION is for BALANCE, CATEGORY_COUNT for WEIGHTS and THRESHOLD",
         "correct input.name or strategy.type",
         field="input.name",
     ),
