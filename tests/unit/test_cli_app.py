@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from alrun.api.step import CYCLE_STEPS
+from alrun.api.step import CYCLE_STEPS, START_STEPS
 from alrun.cli import app
 from alrun.cli.app import COMMANDS, load, program_name, wanted_command
 from alrun.cli.completion import complete_steps
@@ -147,7 +147,7 @@ def test_shell_completion_without_a_cluster_offers_nothing(
     [
         ("", []),
         ("t", []),
-        ("0", ["0/prepare", "0/fetch", *(f"0/{step}" for step in CYCLE_STEPS)]),
+        ("0", [f"0/{step}" for step in (*START_STEPS, *CYCLE_STEPS)]),
         ("2/t", ["2/train"]),
         ("12/", [f"12/{step}" for step in CYCLE_STEPS]),
         ("2/pr", ["2/prune"]),

@@ -40,10 +40,10 @@ def complete_namespaces(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def complete_steps(incomplete: str) -> list[str]:
     """`2/train` and so on, once the cycle is typed. The run itself is not known here: it may not be typed yet."""
-    from alrun.api.step import CYCLE_STEPS, StepName  # noqa: PLC0415 - only this completion pays for it
+    from alrun.api.step import CYCLE_STEPS, START_STEPS  # noqa: PLC0415 - only this completion pays for it
 
     cycle, _, _ = incomplete.partition("/")
     if not cycle.isdecimal():
         return []
-    steps = [StepName.PREPARE, StepName.FETCH, *CYCLE_STEPS] if int(cycle) == 0 else CYCLE_STEPS
+    steps = [*START_STEPS, *CYCLE_STEPS] if int(cycle) == 0 else CYCLE_STEPS
     return [place for step in steps if (place := f"{cycle}/{step}").startswith(incomplete)]
