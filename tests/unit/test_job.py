@@ -532,3 +532,13 @@ def test_every_step_asks_for_cpu_and_memory(step):
 def test_the_embedded_engine_needs_nothing_from_outside():
     with pytest.raises(EngineError, match=r"^spec\.training\.engine: Embedded has no step fetch\. Choose TAO or Custom\.$"):
         job_of(MINIMAL, StepName.FETCH)
+
+
+@pytest.mark.parametrize("step", CONTROL_STEPS)
+def test_golden_of_the_comparison_arm(step):
+    spec = {**MINIMAL, "loop": {**MINIMAL["loop"], "control": "Random"}}
+    text = yaml.safe_dump(job_of(spec, step), sort_keys=False, allow_unicode=True, width=120)
+    file = GOLDEN / f"compared-{step.value}.yaml"
+    if os.environ.get("ALRUN_UPDATE_GOLDEN"):
+        file.write_text(text)
+    assert text == file.read_text()
