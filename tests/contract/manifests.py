@@ -1101,6 +1101,31 @@ WRONG: tuple[Wrong, ...] = (
         "spec.selection.lightly.pickupTimeout",
         A_DURATION,
     ),
+    *(
+        Wrong(
+            f"{name} of an unknown class",
+            {"spec.dataset.classes": ["Apple"], **changes},
+            f"spec.selection.{field}",
+            f"every class of {name} must be one of spec.dataset.classes",
+        )
+        for name, field, changes in (
+            ("classShares", "classShares", {"spec.selection.classShares": {"Pear": 0.5}}),
+            ("input.categories", "strategies", _given("PREDICTIONS", categories=["Apple", "Pear"])),
+            (
+                "strategy.target",
+                "strategies",
+                _strategy(
+                    {"type": "PREDICTIONS", "name": "CLASS_DISTRIBUTION"}, {"type": "BALANCE", "target": {"Pear": 0.5}}
+                ),
+            ),
+        )
+    ),
+    Wrong(
+        "a batch for every image",
+        {"spec.selection.batchPer": "Group"},
+        "spec.selection.batchPer",
+        "without dataset.groupBy every image is a group of its own",
+    ),
     Wrong(
         "share of no comparison",
         {"spec.loop.controlShare": 0.2},
@@ -1242,6 +1267,8 @@ RIGHT: Mapping[str, Mapping[str, Any]] = {
     },
     "export alone": {**_tao(), "spec.compression": {"when": "End", "export": {"format": "ONNX"}}},
     "every kind of strategy": {
+        "spec.dataset.groupBy": "^[^_]+_",
+        "spec.dataset.classes": ["Apple", "Pear"],
         "spec.selection": {
             "strategies": [
                 DIVERSITY | {"strategy": {"type": "DIVERSITY", "strength": 0.5, "stoppingConditionMinimumDistance": 0.1}},
@@ -1280,7 +1307,7 @@ RIGHT: Mapping[str, Mapping[str, Any]] = {
             "duplicates": {"by": "Embedding", "distance": 0.1},
             "relevant": ["north/*.jpg", "south/[a-f]*"],
             "labelledElsewhere": "lists/labelled.txt",
-        }
+        },
     },
     "duplicates by default": {"spec.selection.duplicates": {}},
     "bits of a hash": {"spec.selection.duplicates": {"distance": 8}},

@@ -21,7 +21,7 @@ from alrun.api.walk import dotted, parse_path
 from alrun.cli.app import run_app
 from alrun.engines.engine import EngineError
 
-from ..contract.manifests import ONLY_OFFLINE, RIGHT, WRONG, Wrong, manifest
+from ..contract.manifests import DIVERSITY, ONLY_OFFLINE, RIGHT, TOKEN, UNCERTAIN, WRONG, Wrong, manifest
 
 EXAMPLES = Path(__file__).parents[2] / "manifests" / "examples"
 
@@ -343,6 +343,56 @@ GPU_STEPS = ("training", "evaluation", "inference", "compression")
             "spec.training.tao.batchSize",
             "4 on each of 2 GPUs: more than the 7 of the first batch's 8 images that are for training",
         ),
+        (
+            {"spec.selection.strategies": [DIVERSITY, UNCERTAIN | {"strategy": {"type": "WEIGHTS", "strength": 0}}]},
+            "spec.selection.strategies[1].strategy.strength",
+            "is 0, so that the strategy has no say",
+        ),
+        (
+            {"spec.selection": {"combination": "Product", "strategies": [DIVERSITY]}},
+            "spec.selection.combination",
+            "makes no difference: there is one strategy, and nothing to combine it with",
+        ),
+        (
+            {"spec.selection": {"combination": "Cumulative", "preset": "Entropy"}},
+            "spec.selection.combination",
+            "makes no difference: there is one strategy, and nothing to combine it with",
+        ),
+        (
+            {"spec.inference.scoreThreshold": 0.2},
+            "spec.selection.scoreThreshold",
+            "is 0.05, and boxes below inference.scoreThreshold, 0.2, are never written",
+        ),
+        (
+            {"spec.selection": {"embeddings": {"source": "SelfSupervised"}, "strategies": [UNCERTAIN]}},
+            "spec.selection.embeddings",
+            "has source SelfSupervised, and nothing that is asked for compares images by them",
+        ),
+        (
+            {"spec.selection": {"embeddings": {"source": "Classical"}, "preset": "Random"}},
+            "spec.selection.embeddings",
+            "has source Classical, and nothing that is asked for compares images by them",
+        ),
+        (
+            {"spec.selection": {"engine": "Lightly", "lightly": {**TOKEN, "server": "http://lightly.example.org"}}},
+            "spec.selection.lightly.server",
+            "is http://, over which the API token is sent readable by everyone on the way",
+        ),
+        (
+            {**TAO, "spec.loop.control": "Random"},
+            "spec.loop.control",
+            "is Random: a second TAO model is trained in every cycle, which about doubles the GPU time",
+        ),
+        (
+            {"spec.loop.control": "RandomShare", "spec.selection.preset": "Random"},
+            "spec.loop.control",
+            "is RandomShare, and the selection is random as well: there is nothing to compare",
+        ),
+        (
+            {"spec.loop.control": "RandomShare", "spec.loop.batch.count": 20, "spec.loop.maxCycles": 4},
+            "spec.loop.controlShare",
+            "draws 4 of a batch's 20 images: too few for a model to be compared with",
+        ),
     ],
 )
 def test_what_is_suspicious_is_a_warning(changes: dict[str, Any], field: str, message: str) -> None:
@@ -368,6 +418,35 @@ def test_ordinary_groups_raise_no_doubt(pattern: str) -> None:
 )
 def test_ordinary_settings_of_tao_raise_no_doubt(changes: dict[str, Any]) -> None:
     assert _problems({**TAO, **changes}) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spec.selection": {"combination": "Product", "strategies": [DIVERSITY, UNCERTAIN]}},
+        {"spec.selection": {"combination": "Cumulative", "preset": "Coral"}},
+        {"spec.selection": {"scoreThreshold": 0.3, "embeddings": {"source": "SelfSupervised"}}},
+        {
+            "spec.selection": {
+                "preset": "Entropy",
+                "embeddings": {"source": "Classical"},
+                "duplicates": {"by": "Embedding"},
+            }
+        },
+        {
+            "spec.selection": {
+                "engine": "Lightly",
+                "lightly": TOKEN,
+                "preset": "Entropy",
+                "embeddings": {"source": "Classical"},
+            }
+        },
+        {"spec.loop.control": "Random"},
+        {"spec.loop.control": "RandomShare", "spec.loop.controlShare": 0.05},
+    ],
+)
+def test_ordinary_settings_of_selection_raise_no_doubt(changes: dict[str, Any]) -> None:
+    assert _problems(changes) == []
 
 
 def test_a_budget_that_fits_exactly_raises_no_doubt() -> None:

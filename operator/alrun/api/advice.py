@@ -7,12 +7,13 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from re import _parser as parser  # type: ignore[attr-defined]  # the only way to see a pattern's structure
 from typing import Any
 
+from .doubt import Doubt
 from .pods import Pods, PodSettings
 from .rule import Rule
+from .selection_advice import selection_doubts
 from .spec import Batch, Dataset, Loop, RunSpec
 from .training import StartFrom, TaoNetwork, TaoTraining, TrainingEngine
 
@@ -63,15 +64,6 @@ OFFLINE_RULES: tuple[Rule, ...] = (
 """Rules without CEL, because CEL has other regular expressions and cannot see a patch's value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """Something that may be meant, and probably is not."""
-
-    field: tuple[str, ...]
-    message: str
-    fix: str
-
-
 def doubts(spec: RunSpec) -> Iterator[Doubt]:
     """Everything suspicious in a spec that has no errors."""
     yield from _grouping(spec.dataset)
@@ -79,6 +71,7 @@ def doubts(spec: RunSpec) -> Iterator[Doubt]:
     yield from _stopping(spec.loop)
     yield from _gpus(spec.pods)
     yield from _slices(spec.pods)
+    yield from selection_doubts(spec)
     if spec.training.engine is TrainingEngine.TAO:
         tao = spec.training.tao or TaoTraining()
         yield from _without_gpu(spec.pods)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .rule import Rule
@@ -238,13 +238,36 @@ SELECTION_RULES: tuple[Rule, ...] = (
 )
 
 
+def _selection(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = spec.get("selection", {})
+    return found
+
+
 def _lightly(spec: Mapping[str, Any]) -> bool:
-    return bool(spec.get("selection", {}).get("engine") == "Lightly")
+    return bool(_selection(spec).get("engine") == "Lightly")
 
 
 def _strategies(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = spec.get("selection", {}).get("strategies", [])
+    found: list[Mapping[str, Any]] = _selection(spec).get("strategies", [])
     return found
+
+
+def _known(spec: Mapping[str, Any], names: Iterable[str]) -> bool:
+    """Whether all names are classes of the run, as far as the spec says which those are."""
+    return "classes" not in spec["dataset"] or set(names) <= set(spec["dataset"]["classes"])
+
+
+def _counted_classes(spec: Mapping[str, Any]) -> list[str]:
+    return [name for one in _strategies(spec) for name in one["input"].get("categories", [])]
+
+
+def _balanced_classes(spec: Mapping[str, Any]) -> list[str]:
+    return [
+        name
+        for one in _strategies(spec)
+        if one["input"]["type"] == "PREDICTIONS"
+        for name in one["strategy"].get("target", {})
+    ]
 
 
 _ENGINE = "has(self.selection) && has(self.selection.engine)"
@@ -262,7 +285,45 @@ def _counted(batch: str) -> Rule:
     )
 
 
+_OF_CLASSES = "!has(self.dataset.classes) || !has(self.selection)"
+_A_CLASS = "correct the name, or add it to classes"
+
 SELECTION_SPEC_RULES: tuple[Rule, ...] = (
+    Rule(
+        ("spec",),
+        f"{_OF_CLASSES} || !has(self.selection.classShares) || self.selection.classShares.all(k, k in self.dataset.classes)",
+        lambda spec: _known(spec, _selection(spec).get("classShares", {})),
+        "every class of classShares must be one of spec.dataset.classes",
+        _A_CLASS,
+        field="selection.classShares",
+    ),
+    Rule(
+        ("spec",),
+        f"{_OF_CLASSES} || !has(self.selection.strategies) || self.selection.strategies.all(s, !has(s.input.categories)"
+        " || s.input.categories.all(c, c in self.dataset.classes))",
+        lambda spec: _known(spec, _counted_classes(spec)),
+        "every class of input.categories must be one of spec.dataset.classes",
+        _A_CLASS,
+        field="selection.strategies",
+    ),
+    Rule(
+        ("spec",),
+        f"{_OF_CLASSES} || !has(self.selection.strategies) || self.selection.strategies.all(s, !has(s.strategy.target)"
+        " || s.input.type != 'PREDICTIONS' || s.strategy.target.all(c, c in self.dataset.classes))",
+        lambda spec: _known(spec, _balanced_classes(spec)),
+        "every class of strategy.target must be one of spec.dataset.classes",
+        _A_CLASS,
+        field="selection.strategies",
+    ),
+    Rule(
+        ("spec",),
+        "!has(self.selection) || !has(self.selection.batchPer) || self.selection.batchPer != 'Group'"
+        " || has(self.dataset.groupBy)",
+        lambda spec: _selection(spec).get("batchPer") != "Group" or "groupBy" in spec["dataset"],
+        "without dataset.groupBy every image is a group of its own, and all would be selected at once",
+        "set dataset.groupBy, or write batchPer: Folder or Pool",
+        field="selection.batchPer",
+    ),
     Rule(
         ("spec",),
         f"!({_ENGINE} && self.selection.engine == 'Lightly' && has(self.selection.strategies))"
@@ -299,8 +360,7 @@ SELECTION_SPEC_RULES: tuple[Rule, ...] = (
         "!has(self.selection) || !has(self.selection.embeddings) || self.selection.embeddings.source != 'Detector'"
         " || !has(self.training) || self.training.engine == 'Embedded'",
         lambda spec: (
-            spec.get("selection", {}).get("embeddings", {}).get("source") != "Detector"
-            or spec["training"]["engine"] == "Embedded"
+            _selection(spec).get("embeddings", {}).get("source") != "Detector" or spec["training"]["engine"] == "Embedded"
         ),
         "only the embedded detector makes embeddings",
         "choose source Classical, SelfSupervised or File",
