@@ -61,13 +61,17 @@ class Pool:
             raise SelectionError("an image is given twice among the chosen ones")
 
 
-def space(pool: Pool) -> NDArray[np.float32]:
+def space(pool: Pool, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """Embeddings as rules compare them: each column standardised over the pool, each row of length one.
 
     Standardising makes numbers of different kinds (colours, edges, activations that are never negative)
     comparable; equal length leaves the *kind* of image and drops how strongly it shows it. A column that never
     varies becomes 0, and so does the row of an image that is average in everything: its distance to the other
     images is 1.
+
+    Args:
+        pool: the images.
+        out: [N, d] to write to, which may be the pool's own embeddings: those of a large pool are not held twice.
 
     Returns:
         [N, d] float32, so that distances are 0..2.
@@ -78,7 +82,8 @@ def space(pool: Pool) -> NDArray[np.float32]:
     if pool.embeddings is None:
         raise SelectionError("this rule compares images, and the pool has no embeddings")
     n, d = pool.embeddings.shape
-    out = np.empty((n, d), np.float32)
+    if out is None:
+        out = np.empty((n, d), np.float32)
     total, squares = np.zeros(d), np.zeros(d)
     for rows in blocks(n):
         block = np.asarray(pool.embeddings[rows], np.float64)
