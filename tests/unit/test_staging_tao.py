@@ -351,6 +351,7 @@ def test_metrics_are_ours_and_taos_own_stand_beside_them(orchard: Orchard, param
     assert page["model"] == orchard.uri(f"{paths.model_folder(0, model)}/{WEIGHTS.format(10)}")
     assert page["metrics"] == result.metrics
     assert page["classes"]["Pear"]["detections"] == 1
+    assert (paths.test_detections(0) in orchard.files("")) is isinstance(params, EvaluateParams)
 
 
 def test_evaluation_of_a_pytorch_network(orchard: Orchard) -> None:

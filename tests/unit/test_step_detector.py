@@ -42,7 +42,7 @@ from alrun.learn.detector.predict import Detections
 from alrun.learn.detector.prune import parameters
 from alrun.learn.detector.prune import prune as pruned_by
 from alrun.learn.detector.training import Settings
-from alrun.steps import assess, evaluate, export, infer, labelled, prune, retrain, train
+from alrun.steps import assess, detections, evaluate, export, infer, labelled, prune, retrain, train
 from alrun.steps.context import Context, StepError
 from alrun.steps.index import pool_shard
 from alrun.steps.models import model_path, read_model
@@ -318,6 +318,13 @@ def test_evaluate(world, model, monkeypatch):
     }
     assert page["classes"]["disc"]["objects"] == page["classes"]["disc"]["detections"] == 0
     assert progress(context)[-1]["done"] == 2
+    found = [tuple(row.values()) for row in context.read_table(paths.test_detections(0)).to_pylist()]
+    assert found == [  # in pixels of the original images
+        ("sealed/0.png", "square", 24.0, 32.0, 60.0, 80.0, 0.75),
+        ("sealed/1.png", "disc", 0.0, 0.0, 9.0, 9.0, 0.5),
+        ("sealed/1.png", "square", 0.0, 0.0, 13.5, 18.0, 0.25),
+    ]
+    assert list(context.read_table(paths.test_detections(0)).schema.names) == list(detections.DETECTIONS.names)
 
 
 def test_evaluate_with_the_real_detector(world, model):
@@ -550,6 +557,7 @@ def test_a_pruned_model_is_trained_on_assessed_and_exported(world, varied, monke
     page = json.loads(context.workspace.read(paths.assessment(0)))
     assert (page["model"], page["metrics"]) == (model.id, assessed.metrics)
     assert not context.workspace.exists(paths.evaluation(0))
+    assert not context.workspace.exists(paths.test_detections(0))
 
 
 @pytest.mark.parametrize(("epochs", "iterations"), [(3, 3), (None, 10)])

@@ -23,14 +23,14 @@ def run(context: Context) -> StepResult:
     """See the module's docstring and `paths.evaluation`."""
     assert isinstance(context.params, EvaluateParams)
     cycle = context.input.cycle
-    return judge(context, read_model(context, cycle), paths.evaluation(cycle))
+    return judge(context, read_model(context, cycle), paths.evaluation(cycle), paths.test_detections(cycle))
 
 
-def judge(context: Context, model: Model, path: str) -> StepResult:
-    """Metrics of a model on the sealed test set, written to `path`."""
+def judge(context: Context, model: Model, path: str, detections: str | None = None) -> StepResult:
+    """Metrics of a model on the sealed test set, written to `path`, and what it found there to `detections`."""
     truth = sealed_truth(context, model.classes)
     found = detected(context, model, list(truth))
-    return judged(context, path, model.id, model.classes, truth, found)
+    return judged(context, path, model.id, model.classes, truth, found, detections=detections)
 
 
 def detected(context: Context, model: Model, images: list[str]) -> list[Found]:

@@ -14,6 +14,7 @@ from alrun.data.boxes import Box
 from alrun.learn.metrics import Curve, Found, Mode, Truth, coco, curves, mean_average_precision
 
 from .context import Context, StepError
+from .detections import detections_table
 
 DIGITS = 6
 """Decimals of a figure; what is behind them is noise."""
@@ -73,6 +74,8 @@ def judged(
     truth: Mapping[str, Truth],
     found: Sequence[Found],
     extra: Mapping[str, float] | None = None,
+    *,
+    detections: str | None = None,
 ) -> StepResult:
     """Write how good predictions are to `path`, as `paths.evaluation` says, and sum it up.
 
@@ -83,6 +86,7 @@ def judged(
         truth: image -> what is in it.
         found: what was predicted, in the order of `truth`, in the same pixels.
         extra: further metrics, like those that the trainer's own program found.
+        detections: where the predictions themselves are kept, as `paths.test_detections` says; None: nowhere.
     """
     wanted = list(truth.values())
     ours = curves(wanted, found, len(classes))
@@ -98,11 +102,15 @@ def judged(
     }
     data = json.dumps(page, ensure_ascii=False, indent=1).encode()
     context.workspace.write(path, data)
+    kept: list[str] = []
+    if detections is not None:
+        context.write_table(detections, detections_table(list(truth), found, classes))
+        kept.append(detections)
     return StepResult(
         step=StepName(context.params.step),
         cycle=context.input.cycle,
         input=context.input.digest(),
-        digest=context.digest_of(data),
+        digest=context.digest_of(data, *kept),
         message=f"mAP50 {metrics['mAP50']:.3f} on {len(wanted)} test images with {boxes} boxes",
         counts={"images": len(wanted), "boxes": boxes},
         metrics=metrics,

@@ -222,7 +222,8 @@ def _evaluated(context: Context, work: Work, labels: Path, extra: Mapping[str, f
     step = StepName(params.model) if isinstance(params, AssessParams) else StepName.TRAIN
     path = paths.assessment(cycle) if isinstance(params, AssessParams) else paths.evaluation(cycle)
     model = context.workspace.uri_of(model_of(context, cycle, step))
-    return judged(context, path, model, classes, truth, [found[image] for image in truth], extra)
+    kept = None if isinstance(params, AssessParams) else paths.test_detections(cycle)
+    return judged(context, path, model, classes, truth, [found[image] for image in truth], extra, detections=kept)
 
 
 def _as_found(boxes: list[Box], number: Mapping[str, int]) -> Found:
