@@ -351,12 +351,12 @@ GPU_STEPS = ("training", "evaluation", "inference", "compression")
         (
             {"spec.selection": {"combination": "Product", "strategies": [DIVERSITY]}},
             "spec.selection.combination",
-            "makes no difference: there is one strategy, and nothing to combine it with",
+            "makes no difference: there are no two strategies to combine",
         ),
         (
             {"spec.selection": {"combination": "Cumulative", "preset": "Entropy"}},
             "spec.selection.combination",
-            "makes no difference: there is one strategy, and nothing to combine it with",
+            "makes no difference: there are no two strategies to combine",
         ),
         (
             {"spec.inference.scoreThreshold": 0.2},

@@ -19,7 +19,7 @@ from .spec import Loop, RunSpec
 from .training import TrainingEngine
 
 _AT = ("spec", "selection")
-_OF_ONE_STRATEGY = frozenset({Preset.RANDOM, Preset.CORESET, Preset.ENTROPY, Preset.ACTIVE_LEARNING_DETECT})
+_OF_SEVERAL = frozenset({Preset.CORAL})
 _WITHOUT_EMBEDDINGS = frozenset({Preset.RANDOM, Preset.ENTROPY, Preset.ACTIVE_LEARNING_DETECT})
 _FEW = 5
 """Randomly drawn images a batch below which a comparison hardly ever shows anything."""
@@ -47,9 +47,12 @@ def _strengths(strategies: list[Strategy]) -> Iterator[Doubt]:
 def _combination(selection: Selection) -> Iterator[Doubt]:
     if selection.combination is None or selection.engine is SelectionEngine.LIGHTLY:
         return
-    ranked = [one for one in selection.strategies or [] if one.strategy.type is not StrategyType.THRESHOLD]
-    if len(ranked) == 1 or (selection.strategies is None and selection.preset in _OF_ONE_STRATEGY):
-        message = "makes no difference: there is one strategy, and nothing to combine it with"
+    if selection.strategies is None:
+        several = selection.preset in _OF_SEVERAL
+    else:
+        several = sum(one.strategy.type is not StrategyType.THRESHOLD for one in selection.strategies) > 1
+    if not several:
+        message = "makes no difference: there are no two strategies to combine"
         yield Doubt((*_AT, "combination"), message, "delete it, or add a strategy")
 
 
