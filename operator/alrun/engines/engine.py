@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from alrun.api.spec import RunSpec
-from alrun.api.types import ConfigMapKey
+from alrun.api.types import ConfigMapKey, SecretKey
 from alrun.core.observed import Run
 from alrun.core.plan import JobRequest
 
 from .foreign import Stage
+from .sidecar import Sidecar
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,18 @@ class Installation:
 class Workload:
     """What a step's pod needs of its own.
 
-    Without `stages` one container does the step; with them, see `alrun.engines.foreign`.
+    Without `stages` one container does the step; with them, see `alrun.engines.foreign`. It may have a foreign program
+    beside it, see `alrun.engines.sidecar`.
     """
 
     requests: Mapping[str, str]
     """Resources that are asked for where the user says nothing: by the container that does the step, or by each stage."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Set before our own process starts."""
+    secret_env: Mapping[str, SecretKey] = field(default_factory=dict)
+    """Secrets that our own process needs, besides the keys of the stores."""
+    sidecar: Sidecar | None = None
+    """A foreign program beside the container that does the step; never together with `stages`."""
     stages: tuple[Stage, ...] = ()
     """Foreign programs, one after the other."""
     files: Mapping[str, str] = field(default_factory=dict)

@@ -3,8 +3,8 @@
 Most steps are one container of ours. A step that a foreign program does has several, in the order of
 `alrun.engines.foreign`, and what they may use is divided:
 
-- The user's resources, the GPUs and /dev/shm are for the stages: the foreign program does the work. Our own
-  containers ask for little, and no node is chosen for them.
+- The user's resources, the GPUs and /dev/shm are for the stages, or the sidecar: the foreign program does the work. Our
+  own containers ask for little, and no node is chosen for them.
 - Credentials of stores are for our own containers, the key of the models is for the stages: no program is told of
   what it has no use for.
 - Ours have a read-only root; a foreign image writes where it likes to. None runs as root, or can become it.
@@ -13,6 +13,7 @@ Most steps are one container of ours. A step that a foreign program does has sev
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from alrun.api import meta
@@ -23,9 +24,10 @@ from alrun.api.types import SecretKey
 from alrun.core.inputs import Role, claim, storage, store_uri
 from alrun.core.pods import CONTAINER, SECTIONS, STAGE_IN, WATCH, gpus_for
 
-from . import foreign
+from . import foreign, sidecar
 from .engine import EngineError, Installation, Workload
 from .foreign import Stage
+from .sidecar import Sidecar
 
 USER_ID = 65532
 GPU = "nvidia.com/gpu"
@@ -164,8 +166,11 @@ def _containers(
             },
         }
 
+    if workload.sidecar is not None:
+        beside = _sidecar(spec, step, workload.sidecar, settings, workload)
+        return [beside], [ours(CONTAINER, None, {"requests": dict(workload.requests)})]
     if not workload.stages:
-        return [], [ours(CONTAINER, None, _resources(spec, step, settings, workload, gpu=True))]
+        return [], [ours(CONTAINER, None, _resources(spec, step, settings, workload.requests, gpu=True))]
     init: list[dict[str, Any]] = []
     if workload.stage_in:
         init.append(ours(STAGE_IN, "in", {"requests": dict(_BESIDE[STAGE_IN])}))
@@ -192,7 +197,27 @@ def _stage(spec: RunSpec, step: StepName, stage: Stage, settings: PodSettings, w
             *({"name": name, "value": value} for name, value in plain.items()),
             *(_secret_env(name, key) for name, key in stage.secret_env.items()),
         ],
-        "resources": _resources(spec, step, settings, workload, gpu=stage.gpu),
+        "resources": _resources(spec, step, settings, workload.requests, gpu=stage.gpu),
+        "volumeMounts": mounts,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+
+
+def _sidecar(spec: RunSpec, step: StepName, beside: Sidecar, settings: PodSettings, workload: Workload) -> dict[str, Any]:
+    dataset = _dataset_volume(spec)[2]
+    mounts = sidecar.mounts(beside, {Role.DATASET: dataset, Role.WORKSPACE: Role.WORKSPACE.value})
+    if _shared_memory(settings, workload) is not None:
+        mounts.append({"name": _SHARED_MEMORY_VOLUME, "mountPath": "/dev/shm"})  # noqa: S108 - in the pod
+    return {
+        "name": beside.name,
+        "image": beside.image,
+        "restartPolicy": "Always",
+        "env": [
+            *({"name": name, "value": value} for name, value in beside.env.items()),
+            *(_secret_env(name, key) for name, key in beside.secret_env.items()),
+        ],
+        "resources": _resources(spec, step, settings, beside.requests, gpu=True),
         "volumeMounts": mounts,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
@@ -211,7 +236,7 @@ def _env(spec: RunSpec, step_input: StepInput, workload: Workload) -> list[dict[
             if key == "AWS_SESSION_TOKEN":  # only temporary keys have one
                 reference["optional"] = True
             env.append({"name": f"{store.credentials}{key}", "valueFrom": {"secretKeyRef": reference}})
-    return env
+    return [*env, *(_secret_env(name, key) for name, key in workload.secret_env.items())]
 
 
 def _secret_env(name: str, secret: SecretKey) -> dict[str, Any]:
@@ -244,6 +269,8 @@ def _volumes(spec: RunSpec, settings: PodSettings, workload: Workload) -> _Volum
     ]
     if workload.stages:
         volumes.append({"name": WORK_VOLUME, "emptyDir": {}})
+    if workload.sidecar is not None:
+        volumes += sidecar.folder_volumes(workload.sidecar)
     if (size := _shared_memory(settings, workload)) is not None:
         volumes.append({"name": _SHARED_MEMORY_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": size}})
     if workload.config_map is not None:
@@ -269,7 +296,7 @@ def _own_mounts(spec: RunSpec, settings: PodSettings, workload: Workload) -> _Vo
     ]
     if workload.stages:
         mounts.append({"name": WORK_VOLUME, "mountPath": foreign.WORK})
-    elif _shared_memory(settings, workload) is not None:
+    elif workload.sidecar is None and _shared_memory(settings, workload) is not None:
         mounts.append({"name": _SHARED_MEMORY_VOLUME, "mountPath": "/dev/shm"})  # noqa: S108 - in the pod
     if workload.config_map is not None:
         folder = foreign.USER_SPEC.rpartition("/")[0]
@@ -285,11 +312,13 @@ def _own_mounts(spec: RunSpec, settings: PodSettings, workload: Workload) -> _Vo
 # Resources
 
 
-def _resources(spec: RunSpec, step: StepName, settings: PodSettings, workload: Workload, *, gpu: bool) -> dict[str, Any]:
-    """The user's resources; the engine's requests where the user names neither a request nor a limit."""
+def _resources(
+    spec: RunSpec, step: StepName, settings: PodSettings, wanted: Mapping[str, str], *, gpu: bool
+) -> dict[str, Any]:
+    """The user's resources; those that the engine wants where the user names neither a request nor a limit."""
     requests = {name: str(amount) for name, amount in settings.resources.requests.items()}
     limits = {name: str(amount) for name, amount in settings.resources.limits.items()}
-    for name, amount in workload.requests.items():
+    for name, amount in wanted.items():
         if name not in requests and name not in limits:  # a limit alone is the request too
             requests[name] = amount
     if gpu and (count := gpus_for(spec, step)):

@@ -10,9 +10,10 @@ from alrun.api.spec import RunSpec
 from .custom import Custom
 from .embedded import Embedded
 from .engine import Engine, EngineError
+from .lightly import Lightly
 from .tao import TAO
 
-_ALL: tuple[Engine, ...] = (Embedded(), TAO(), Custom())
+_ALL: tuple[Engine, ...] = (Embedded(), TAO(), Custom(), Lightly())
 ENGINES: Mapping[str, Engine] = MappingProxyType({engine.name: engine for engine in _ALL})
 
 
@@ -32,8 +33,11 @@ def engine_for(name: str) -> Engine:
 
 
 def check(spec: RunSpec) -> list[EngineError]:
-    """What would keep the run's trainer from being started, as far as the spec alone can tell."""
-    try:
-        return engine_for(spec.training.engine.value).check(spec)
-    except EngineError as error:
-        return [error]
+    """What would keep the run's trainer, or its selection, from being started, as far as the spec alone can tell."""
+    errors: list[EngineError] = []
+    for name in dict.fromkeys((spec.training.engine.value, spec.selection.engine.value)):
+        try:
+            errors += engine_for(name).check(spec)
+        except EngineError as error:
+            errors.append(error)
+    return errors
