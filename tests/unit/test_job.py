@@ -516,7 +516,7 @@ def test_a_patch_leaves_the_next_job_alone():
 
 
 def test_engines():
-    assert list(ENGINES) == ["Embedded", "TAO", "Custom"]
+    assert list(ENGINES) == ["Embedded", "TAO", "Custom", "Lightly"]
     assert engine_for("TAO").name == "TAO"
     with pytest.raises(
         EngineError, match=r"^engine: 'MMDet' is no engine of this release\. Choose one of Custom, Embedded, "
