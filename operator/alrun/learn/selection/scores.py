@@ -1,21 +1,30 @@
 """Active-learning scores of predictions, as Lightly defines them (its MIT-licensed scorers, 1.2 to 1.4.6).
 
-Every score is in 0..1, and higher means more worth a label. Scores of an image with several boxes are the
-*maximum* over its boxes, so that one noisy box of low confidence decides: drop boxes below a threshold first.
-An image with no boxes scores 0, though it may be the worst miss: rules that care must look elsewhere.
+Every score is in 0..1, and higher means more worth a label, except `image_confidence`, which is that of
+active-learning-detect. Uncertainties of an image with several boxes are the *maximum* over its boxes, so that one
+noisy box of low confidence decides: drop boxes below a threshold first (`Predictions.above`). An image with no boxes
+scores 0, though it may be the worst miss: rules that care must look elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from alrun.api.selection import IMAGE_CONFIDENCE
+
+from .pool import blocks
+from .predictions import Predictions
 
 FREQUENCY_PENALTY = 0.25
 """What each further object of a class already present adds to an image's object frequency."""
 MIN_FREQUENCY_SCORE = 0.9
 """Object frequency of the emptiest image of the data set."""
+_TOGETHER = 65_536
+"""Boxes whose class probabilities are in memory at once."""
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +37,7 @@ def least_confidence(probabilities: ArrayLike) -> Floats:
 
 def margin(probabilities: ArrayLike) -> Floats:
     """1 - (p1 - p2), p1 and p2 the two largest class probabilities: [B, C] -> [B]."""
-    p = np.sort(_distributions(probabilities), axis=1)
+    p = np.partition(_distributions(probabilities), -2, axis=1)
     return _clipped(1 - (p[:, -1] - p[:, -2]))
 
 
@@ -48,75 +57,99 @@ def binary_entropy(scores: ArrayLike) -> Floats:
     return entropy(np.asarray(scores, np.float64).reshape(-1, 1))
 
 
-def from_scores(scores: ArrayLike, labels: ArrayLike) -> Floats:
-    """Class probabilities for the boxes of one image that have a score and a label only: [B], [B] -> [B, C].
+def from_scores(scores: Floats, labels: NDArray[np.int64], others: int) -> Floats:
+    """Class probabilities of boxes that have a score and a label only: [B], [B] -> [B, others + 1].
 
-    With m = max(largest label in the image, 1), C = m + 1; the label gets the score, each other class an equal
-    part of the rest. C so depends on the labels that happen to be in the image; Lightly does it like this.
+    The label gets the score, each of the other classes an equal part of the rest. For Lightly there are
+    `others` = max(largest label *in the image*, 1) of them: how uncertain a box is depends on the labels that
+    happen to be in its image.
     """
-    s, label = np.asarray(scores, np.float64), np.asarray(labels, np.int64)
-    if s.shape != label.shape or s.ndim != 1:
-        raise ValueError(f"scores and labels are two lists of one length, not {s.shape} and {label.shape}")
-    if label.size and label.min() < 0:
-        raise ValueError(f"a label is a class number from 0, not {label.min()}")
-    others = max(int(label.max(initial=0)), 1)
-    p = np.repeat((1 - s)[:, None] / others, others + 1, axis=1)
-    p[np.arange(len(s)), label] = s
+    p = np.repeat((1 - scores)[:, None] / others, others + 1, axis=1)
+    p[np.arange(len(scores)), labels] = scores
     return p
 
 
-def above(scores: ArrayLike, threshold: float) -> NDArray[np.bool_]:
-    """Which boxes count: those whose score is at least the threshold."""
-    kept: NDArray[np.bool_] = np.asarray(scores, np.float64) >= threshold
-    return kept
+def uncertainty(predictions: Predictions, measure: Callable[[ArrayLike], Floats]) -> Floats:
+    """[N] the largest uncertainty of an image's boxes, by a measure of class probabilities; 0 without boxes."""
+    largest = np.ones(predictions.images, np.int64)
+    np.maximum.at(largest, predictions.image, predictions.label)
+    others = largest[predictions.image]
+    out = np.zeros(predictions.images)
+    for count in np.unique(others).tolist():
+        boxes = np.flatnonzero(others == count)
+        for some in blocks(len(boxes), _TOGETHER):
+            one = boxes[some]
+            values = measure(from_scores(predictions.score[one], predictions.label[one], count))
+            np.maximum.at(out, predictions.image[one], values)
+    return out
 
 
-def image_scores(probabilities: ArrayLike, box_scores: ArrayLike) -> dict[str, float]:
-    """All scores of one image that need no other image.
+def objectness_least_confidence(predictions: Predictions) -> Floats:
+    """[N] 1 - mean score of an image's boxes; 0 without boxes."""
+    counts = np.bincount(predictions.image, minlength=predictions.images)
+    sums = np.bincount(predictions.image, predictions.score, minlength=predictions.images)
+    return np.where(counts > 0, _clipped(1 - sums / np.maximum(counts, 1)), 0.0)
 
-    Args:
-        probabilities: [B, C] class probabilities of the boxes; where there are none, see `from_scores`.
-        box_scores: [B] confidence of the boxes (objectness x largest probability where both are known).
 
-    Returns:
-        Lightly's score names with their values; all 0 without boxes.
+def object_frequency(predictions: Predictions) -> Floats:
+    """[N] 1 for each class present and 0.25 for every further object of it, mapped to 0.9..1.0 over the pool.
+
+    The image with the smallest sum has 0.9, the one with the largest 1.0; where all have the same, all have 1.0.
+    It compares images, so that it needs the whole pool at once.
     """
-    confidence = np.asarray(box_scores, np.float64)
-    if not confidence.size:
-        return dict.fromkeys(
-            (
-                "uncertainty_least_confidence",
-                "uncertainty_margin",
-                "uncertainty_entropy",
-                "objectness_least_confidence",
-            ),
-            0.0,
-        )
-    return {
-        "uncertainty_least_confidence": float(least_confidence(probabilities).max()),
-        "uncertainty_margin": float(margin(probabilities).max()),
-        "uncertainty_entropy": float(entropy(probabilities).max()),
-        "objectness_least_confidence": float(1 - confidence.mean()),
-    }
-
-
-def object_frequency(labels: Sequence[Sequence[int]]) -> Floats:
-    """`object_frequency` of each image of a data set, from the labels of its predicted boxes.
-
-    Each class present counts 1, and 0.25 for every further object of it; the smallest and largest sum of the
-    data set are mapped to 0.9 and 1.0. Where all images have the same sum every score is 1.0. It compares
-    images, so that it needs the whole data set at once.
-    """
-    if not labels:
+    if not predictions.images:
         return np.zeros(0)
-    sums = np.array(
-        [sum(1 + FREQUENCY_PENALTY * (row.count(c) - 1) for c in set(row)) for row in map(list, labels)], np.float64
-    )
+    places, counts = np.unique(predictions.image * max(predictions.labels, 1) + predictions.label, return_counts=True)
+    images = places // max(predictions.labels, 1)
+    sums = np.bincount(images, 1 + FREQUENCY_PENALTY * (counts - 1), minlength=predictions.images)
     low, high = sums.min(), sums.max()
     if low == high:
-        return np.ones(len(sums))
+        return np.ones(predictions.images)
     scores: Floats = MIN_FREQUENCY_SCORE + (1 - MIN_FREQUENCY_SCORE) * (sums - low) / (high - low)
     return scores
+
+
+def image_confidence(predictions: Predictions) -> Floats:
+    """[N] the least score of an image's boxes; 0 without boxes, as if the model were least sure of those."""
+    least = np.full(predictions.images, np.inf)
+    np.minimum.at(least, predictions.image, predictions.score)
+    return np.where(np.isfinite(least), least, 0.0)
+
+
+SCORERS: Mapping[str, Callable[[Predictions], Floats]] = MappingProxyType(
+    {
+        "uncertainty_least_confidence": lambda predictions: uncertainty(predictions, least_confidence),
+        "uncertainty_margin": lambda predictions: uncertainty(predictions, margin),
+        "uncertainty_entropy": lambda predictions: uncertainty(predictions, entropy),
+        "objectness_least_confidence": objectness_least_confidence,
+        "object_frequency": object_frequency,
+        IMAGE_CONFIDENCE: image_confidence,
+    }
+)
+"""Name of a score -> how it is computed, from boxes above the threshold: [N] in 0..1."""
+
+
+def class_counts(predictions: Predictions) -> NDArray[np.int32]:
+    """[N, C] boxes of each class in each image."""
+    counts = np.zeros((predictions.images, predictions.labels), np.int32)
+    np.add.at(counts, (predictions.image, predictions.label), 1)
+    return counts
+
+
+def shown(predictions: Predictions, label: int) -> NDArray[np.bool_]:
+    """[N] images with a box of the class."""
+    return _present(predictions.images, predictions.image[predictions.label == label])
+
+
+def with_objects(predictions: Predictions) -> NDArray[np.bool_]:
+    """[N] images with a box."""
+    return _present(predictions.images, predictions.image)
+
+
+def _present(images: int, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    out = np.zeros(images, bool)
+    out[rows] = True
+    return out
 
 
 def _distributions(probabilities: ArrayLike) -> Floats:
