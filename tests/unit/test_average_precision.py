@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alrun.learn.coco import coco
 from alrun.learn.metrics import (
     Curve,
     Found,
     Mode,
     Truth,
-    coco,
     curves,
     mean_average_precision,
     overlaps,

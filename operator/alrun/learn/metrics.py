@@ -9,8 +9,6 @@ it out. Boxes are matched in the order of falling scores, ties in the order give
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -99,8 +97,38 @@ class Curve:
         return Curve(self.scores[chosen], self.precision[chosen], self.recall[chosen], self.objects)
 
 
+@dataclass(frozen=True)
+class Matched:
+    """Detections of one class, matched with the truth: all that its precision and recall depend on.
+
+    Attributes:
+        images: [m] which image each detection that counts is in, in the order of falling scores.
+        scores: [m].
+        hits: [m] whether it found an object that no better one had found.
+        objects: [images] ground-truth boxes in each image that are not difficult.
+    """
+
+    images: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    hits: NDArray[np.bool_]
+    objects: NDArray[np.int64]
+
+    def curve(self) -> Curve:
+        """Precision and recall."""
+        objects = int(self.objects.sum())
+        right = np.cumsum(self.hits)
+        precision = right / np.arange(1, len(right) + 1)
+        recall = right / objects if objects else np.zeros(len(right))
+        return Curve(self.scores, precision, recall, objects)
+
+
 def curves(truth: Sequence[Truth], found: Sequence[Found], classes: int, iou: float = IOU) -> list[Curve]:
-    """Precision and recall of every class.
+    """Precision and recall of every class; see `matched`."""
+    return [one.curve() for one in matched(truth, found, classes, iou)]
+
+
+def matched(truth: Sequence[Truth], found: Sequence[Found], classes: int, iou: float = IOU) -> list[Matched]:
+    """The detections of every class, matched as TAO does.
 
     Args:
         truth: what is in each image.
@@ -113,19 +141,21 @@ def curves(truth: Sequence[Truth], found: Sequence[Found], classes: int, iou: fl
     """
     if len(truth) != len(found):
         raise ValueError(f"{len(found)} predictions for {len(truth)} images")
+    images: list[list[int]] = [[] for _ in range(classes)]
     scores: list[list[float]] = [[] for _ in range(classes)]
     hits: list[list[bool]] = [[] for _ in range(classes)]
-    objects = np.zeros(classes, np.int64)
-    for wanted, given in zip(truth, found, strict=True):
+    objects = np.zeros((classes, len(truth)), np.int64)
+    for image, (wanted, given) in enumerate(zip(truth, found, strict=True)):
         for number in np.unique(np.concatenate([wanted.classes, given.classes])):
             here, ours = wanted.classes == number, (given.classes == number) & (given.scores >= MIN_SCORE)
-            objects[number] += np.count_nonzero(~wanted.difficult[here])
+            objects[number, image] = np.count_nonzero(~wanted.difficult[here])
             order = np.argsort(-given.scores[ours], kind="stable")
             matches = _match(given.boxes[ours][order], wanted.boxes[here], wanted.difficult[here], iou)
             counted = matches != _IGNORED
+            images[number].extend([image] * int(np.count_nonzero(counted)))
             scores[number].extend(given.scores[ours][order][counted].tolist())
             hits[number].extend((matches[counted] == _HIT).tolist())
-    return [_curve(*parts) for parts in zip(scores, hits, objects.tolist(), strict=True)]
+    return [in_order(*parts) for parts in zip(images, scores, hits, objects, strict=True)]
 
 
 def mean_average_precision(curves: Sequence[Curve], mode: Mode = Mode.INTEGRATE) -> float:
@@ -167,63 +197,9 @@ def _match(boxes: Floats, truth: Floats, difficult: NDArray[np.bool_], iou: floa
     return result
 
 
-def _curve(scores: list[float], hits: list[bool], objects: int) -> Curve:
+def in_order(images: list[int], scores: list[float], hits: list[bool], objects: NDArray[np.int64]) -> Matched:
+    """Detections of one class, in any order."""
     order = np.argsort(-np.array(scores, np.float64), kind="stable")
-    right = np.cumsum(np.array(hits, np.int64)[order])
-    precision = right / np.arange(1, len(order) + 1)
-    recall = right / objects if objects else np.zeros(len(order))
-    return Curve(np.array(scores, np.float64)[order], precision, recall, objects)
-
-
-def coco(truth: Sequence[Truth], found: Sequence[Found], classes: int) -> dict[str, float]:
-    """COCO's `mAP` (mean over the IoUs 0.50, 0.55, … 0.95) and `mAP75`, computed by pycocotools.
-
-    At most 100 detections of an image count. Difficult boxes are given as `iscrowd`, which COCO neither asks for nor
-    punishes. Classes without ground truth are left out of the mean; without any ground truth both figures are 0.
-
-    Args:
-        truth: what is in each image, in pixels: COCO ignores nothing by size at this setting, but stores areas.
-        found: what was predicted for each image, in the same order.
-        classes: number of classes.
-    """
-    from pycocotools.coco import COCO  # noqa: PLC0415 - only evaluation needs it
-    from pycocotools.cocoeval import COCOeval  # noqa: PLC0415
-
-    annotations = [
-        _coco_box(image, box, number, iscrowd=int(hard), area=float((box[2] - box[0]) * (box[3] - box[1])))
-        for image, wanted in enumerate(truth)
-        for box, number, hard in zip(wanted.boxes, wanted.classes, wanted.difficult, strict=True)
-    ]
-    detections = [
-        _coco_box(image, box, number, score=float(score))
-        for image, given in enumerate(found)
-        for box, number, score in zip(given.boxes, given.classes, given.scores, strict=True)
-    ]
-    for identity, annotation in enumerate(annotations, start=1):  # pycocotools takes the id 0 for "no match"
-        annotation["id"] = identity
-    if not annotations or not detections:
-        return {"mAP": 0.0, "mAP75": 0.0}
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress and tables
-        reference = COCO()
-        reference.dataset = {
-            "images": [{"id": image} for image in range(len(truth))],
-            "annotations": annotations,
-            "categories": [{"id": number} for number in range(classes)],
-            "info": {},
-        }
-        reference.createIndex()
-        evaluation = COCOeval(reference, reference.loadRes(detections), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return {"mAP": max(0.0, float(evaluation.stats[0])), "mAP75": max(0.0, float(evaluation.stats[2]))}
-
-
-def _coco_box(image: int, box: Floats, number: int, **rest: float) -> dict[str, Any]:
-    x, y = float(box[0]), float(box[1])
-    return {
-        "image_id": image,
-        "category_id": int(number),
-        "bbox": [x, y, float(box[2]) - x, float(box[3]) - y],
-        **rest,
-    }
+    return Matched(
+        np.array(images, np.int64)[order], np.array(scores, np.float64)[order], np.array(hits, np.bool_)[order], objects
+    )

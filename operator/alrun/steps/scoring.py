@@ -11,7 +11,8 @@ import numpy as np
 from alrun.api import paths
 from alrun.api.step import StepName, StepResult
 from alrun.data.boxes import Box
-from alrun.learn.metrics import Curve, Found, Mode, Truth, coco, curves, mean_average_precision
+from alrun.learn.coco import coco
+from alrun.learn.metrics import Curve, Found, Mode, Truth, curves, mean_average_precision
 
 from .context import Context, StepError
 from .detections import detections_table

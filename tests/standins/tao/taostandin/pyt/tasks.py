@@ -14,7 +14,8 @@ import numpy as np
 
 from alrun.learn.detector.model import Model
 from alrun.learn.detector.onnx_export import to_onnx
-from alrun.learn.metrics import Found, coco, curves
+from alrun.learn.coco import coco
+from alrun.learn.metrics import Found, curves
 
 from .. import checkpoint, failures, learner
 from ..checkpoint import Checkpoint, Header
