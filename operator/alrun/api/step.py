@@ -319,6 +319,9 @@ class ReportParams(TolerantModel):
     pod_seconds: float = 0.0
     gpu_seconds: float = 0.0
     cycles: list[dict[str, Any]] = Field(default_factory=list, description="CycleStatus of the cycles in status.")
+    control: int | None = Field(
+        default=None, description="First cycle of which the comparison arm has files of its own; None: there is no such arm."
+    )
     compression: dict[str, Any] | None = Field(default=None, description="CompressionStatus, where a model was compressed.")
     trainer: str | None = Field(
         default=None, description="Who trains, in words, like TAO rtdetr; None: the embedded detector."

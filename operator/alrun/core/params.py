@@ -38,7 +38,7 @@ from alrun.api.step import (
 from alrun.api.training import EmbeddedTraining, StartFrom, TaoInput, TaoTraining, TrainingEngine
 
 from .budget import Remaining, limits, remaining
-from .course import compressed
+from .course import compressed, control_since
 from .observed import Run
 from .strategies import RANDOM, Choice, choice_of
 
@@ -272,6 +272,7 @@ def _report(run: Run, cycle: int) -> ReportParams:
         pod_seconds=status.cost.pod_seconds,
         gpu_seconds=status.cost.gpu_seconds,
         cycles=[entry.to_json() for entry in status.cycles],
+        control=control_since(run.spec),
         compression=status.compression.to_json() if status.compression else None,
         trainer=trainer(run.spec),
     )
