@@ -8,6 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -15,6 +17,7 @@ from alrun.api import paths
 from alrun.api.step import DatasetInput, Store
 from alrun.data import coco, scan, voc, yolo
 from alrun.data.boxes import Box
+from alrun.data.perceptual_hash import perceptual_hash
 from alrun.data.scan import Scanned
 from alrun.data.stores import Entry, FileStore
 from alrun.learn.features import DIMENSIONS, classical
@@ -72,9 +75,14 @@ def test_everything_of_the_index(tmp_path: Path) -> None:
     embeddings = world.rows(paths.POOL_EMBEDDINGS)
     assert [row["image"] for row in embeddings] == [row["image"] for row in pool]
     with Image.open(tmp_path / "data/images" / pool[0]["image"]) as image:
-        expected_vector = classical(np.asarray(image.convert("RGB")))
+        pixels = np.asarray(image.convert("RGB"))
+    expected_vector = classical(pixels)
     assert np.array_equal(np.float32(embeddings[0]["embedding"]), expected_vector)
     assert expected_vector.shape == (DIMENSIONS,)
+    hashes = world.rows(paths.HASHES)
+    assert [row["image"] for row in hashes] == [row["image"] for row in pool]
+    assert hashes[0]["hash"] == perceptual_hash(pixels)
+    assert pq.read_schema(world.file(paths.HASHES)).field("hash").type == pa.uint64()
     assert result.counts == {"poolImages": 9, "testImages": 3, "classes": 2, "dropped": 0}
 
 
@@ -88,7 +96,7 @@ def test_the_same_data_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
     assert results[0].message == results[1].message
     for path in (paths.TEST_INDEX, paths.POOL_INDEX):
         assert worlds[0].column(path) == worlds[1].column(path)
-    for path in (paths.POOL_TRUTH, paths.TEST_TRUTH, paths.POOL_EMBEDDINGS, paths.PROBLEMS, paths.DATASET):
+    for path in (paths.POOL_TRUTH, paths.TEST_TRUTH, paths.POOL_EMBEDDINGS, paths.HASHES, paths.PROBLEMS, paths.DATASET):
         assert worlds[0].file(path).read_bytes() == worlds[1].file(path).read_bytes()
     other = World(tmp_path / "c")
     sound(other)
@@ -166,6 +174,20 @@ def test_parts_of_another_release_are_not_reused(tmp_path: Path, monkeypatch: py
     seen = counting(monkeypatch)
     world.prepare(salt="again")
     assert len(seen) == 12
+
+
+def test_parts_without_hashes_are_not_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path)
+    sound(world)
+    world.prepare()
+    hashes = world.file(paths.HASHES).read_bytes()
+    for part in world.file(paths.SCAN).iterdir():
+        table = pq.read_table(part)
+        pq.write_table(table.drop_columns(["hash"]), part)
+    seen = counting(monkeypatch)
+    world.prepare(salt="again")
+    assert len(seen) == 12
+    assert world.file(paths.HASHES).read_bytes() == hashes
 
 
 def test_the_test_set_stays_sealed_when_images_are_added(tmp_path: Path) -> None:

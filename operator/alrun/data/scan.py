@@ -20,6 +20,7 @@ from alrun import __version__
 
 from .images import ImageRefused, decode
 from .parallel import ordered_map
+from .perceptual_hash import perceptual_hash
 from .problems import Kind
 from .stores import Entry, FileNotFoundInStore, FileStore
 from .tables import to_parquet
@@ -38,8 +39,9 @@ class Scanned:
 
     Attributes:
         content: BLAKE2b-128 of the bytes; equal files have equal ones.
-        refusal: why the image cannot be used; width, height and embedding then say nothing.
+        refusal: why the image cannot be used; width, height, embedding and hash then say nothing.
         notes: what was converted or passed over.
+        hash: the perceptual hash; None where features were not asked for.
     """
 
     image: str
@@ -51,10 +53,11 @@ class Scanned:
     refusal: tuple[Kind, str] | None = None
     notes: tuple[tuple[Kind, str], ...] = ()
     embedding: np.ndarray[Any, np.dtype[np.float32]] | None = field(default=None, compare=False)
+    hash: int | None = None
 
 
 def look_at(store: FileStore, entry: Entry, features: Features | None) -> Scanned:
-    """Read and decode one image."""
+    """Read and decode one image; without features it is only checked."""
     try:
         data = store.read(entry.path)
     except FileNotFoundInStore as error:
@@ -73,6 +76,7 @@ def look_at(store: FileStore, entry: Entry, features: Features | None) -> Scanne
         decoded.height,
         notes=tuple(decoded.notes),
         embedding=None if features is None else features(decoded.pixels),
+        hash=None if features is None else perceptual_hash(decoded.pixels),
     )
 
 
@@ -104,6 +108,7 @@ def _schema(dimensions: int) -> pa.Schema:
         ("refusal", note),
         ("notes", pa.list_(note)),
         ("embedding", pa.list_(pa.float32(), dimensions)),
+        ("hash", pa.uint64()),
     ]
     return pa.schema(fields, metadata={_RELEASE: __version__.encode()})
 
@@ -131,10 +136,10 @@ class ScanWriter:
         names = {part.name for part in self.parts}
         self._store.delete([entry.path for entry in self._store.list() if entry.path not in names])
 
-    def embeddings(self, wanted: pa.Array) -> Iterator[pa.RecordBatch]:
-        """(image, embedding) of the wanted images, in order; one part in memory at a time."""
+    def found(self, what: str, wanted: pa.Array) -> Iterator[pa.RecordBatch]:
+        """(image, `what`) of the wanted images, in order: `embedding` or `hash`; one part in memory at a time."""
         for part in self.parts:
-            table = pq.read_table(part, columns=["image", "embedding"])
+            table = pq.read_table(part, columns=["image", what])
             yield from table.filter(pa.compute.is_in(table["image"], value_set=wanted)).to_batches()
 
     def _flush(self) -> None:
@@ -151,6 +156,7 @@ class ScanWriter:
                 "refusal": None if row.refusal is None else {"kind": row.refusal[0], "detail": row.refusal[1]},
                 "notes": [{"kind": kind, "detail": detail} for kind, detail in row.notes],
                 "embedding": row.embedding,
+                "hash": row.hash,
             }
             for row in self._rows
         ]
@@ -173,12 +179,14 @@ class Earlier:
         self._known: dict[str, tuple[int, str, Path, int]] = {}
         self._open: tuple[Path, pa.Table] | None = None
         parts = store.at(path)
+        expected = _schema(dimensions)
         for entry in parts.list():
             local = folder / entry.path
             parts.download(entry.path, local)
             schema = pq.read_schema(local)
             of_this_release = (schema.metadata or {}).get(_RELEASE) == __version__.encode()
-            if not of_this_release or schema.field("embedding").type.list_size != dimensions:
+            all_there = schema.names == expected.names and schema.field("embedding").type.list_size == dimensions
+            if not (of_this_release and all_there):
                 continue
             table = pq.read_table(local, columns=["image", "size", "etag"])
             for row, (image, size, etag) in enumerate(
@@ -207,4 +215,5 @@ class Earlier:
             refusal=None if refusal is None else (Kind(refusal["kind"]), refusal["detail"]),
             notes=tuple((Kind(note["kind"]), note["detail"]) for note in value["notes"]),
             embedding=None if vector.null_count else vector.flatten().to_numpy(zero_copy_only=False),
+            hash=value["hash"],
         )

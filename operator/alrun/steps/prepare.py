@@ -27,6 +27,11 @@ _STRING, _INT64, _INT32 = pa.string(), pa.int64(), pa.int32()
 INDEX_SCHEMA = pa.schema(
     [("image", _STRING), ("size", _INT64), ("etag", _STRING), ("width", _INT32), ("height", _INT32), ("group", _STRING)]
 )
+_LOOKS = (
+    ("embedding", pa.list_(pa.float32(), DIMENSIONS), paths.POOL_EMBEDDINGS),
+    ("hash", pa.uint64(), paths.HASHES),
+)
+"""(what was found in each image of the pool, its type, where it goes)."""
 PROBLEMS_SCHEMA = pa.schema([(name, _STRING) for name in ("image", "kind", "detail", "action")])
 
 
@@ -105,12 +110,12 @@ def _write(context: Context, layout: Layout, found: Survey, writer: ScanWriter) 
     upload(local / "index.parquet", paths.TEST_INDEX)
     upload(found.pool_truth, paths.POOL_TRUTH)
     upload(found.test_truth, paths.TEST_TRUTH)
-    with TableWriter(
-        local / "embeddings.parquet", pa.schema([("image", _STRING), ("embedding", pa.list_(pa.float32(), DIMENSIONS))])
-    ) as embeddings:
-        for batch in writer.embeddings(pa.array([one.image for one in found.pool], _STRING)):
-            embeddings.add_table(pa.Table.from_batches([batch]))
-    upload(local / "embeddings.parquet", paths.POOL_EMBEDDINGS)
+    pool = pa.array([one.image for one in found.pool], _STRING)
+    for what, kind, path in _LOOKS:
+        with TableWriter(local / "looks.parquet", pa.schema([("image", _STRING), (what, kind)])) as looks:
+            for batch in writer.found(what, pool):
+                looks.add_table(pa.Table.from_batches([batch]))
+        upload(local / "looks.parquet", path)
     _table(local / "problems.parquet", PROBLEMS_SCHEMA, map(asdict, found.problems))
     upload(local / "problems.parquet", paths.PROBLEMS)
     summary = {
