@@ -1,0 +1,50 @@
+"""The user's embeddings: a CSV in `.lightly/embeddings/` with filenames, embedding_0, …, labels (always 0)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .endings import RunEnd
+
+USUAL_DIMENSIONS = 32
+"""`lightly_config.model.num_ftrs`, where it is not given."""
+
+
+def parse(data: bytes, name: str, dimensions: int, images: Sequence[str]) -> NDArray[np.float32]:
+    """[N, D] in the order of the images; further rows are left aside.
+
+    Raises:
+        RunEnd: ABORTED: the file is not as documented, or lacks an image.
+    """
+    where = f".lightly/embeddings/{name}"
+    try:
+        rows = list(csv.reader(io.StringIO(data.decode("utf-8"))))
+    except UnicodeDecodeError as error:
+        raise RunEnd("ABORTED", f"{where} is not UTF-8") from error
+    header = ["filenames", *(f"embedding_{number}" for number in range(dimensions)), "labels"]
+    if not rows or rows[0] != header:
+        found = len(rows[0]) - 2 if rows else 0
+        text = f"{where}: columns must be filenames, embedding_0 … embedding_{dimensions - 1}, labels, for num_ftrs is {dimensions}"
+        raise RunEnd("ABORTED", f"{text}; there are {found} embeddings" if found != dimensions else text)
+    of: dict[str, list[float]] = {}
+    for number, row in enumerate(rows[1:], 2):
+        try:
+            values = [float(value) for value in row[1:-1]]
+        except ValueError:
+            values = []
+        wrong = len(row) != len(header) or row[-1] != "0" or not all(map(math.isfinite, values)) or row[0] in of
+        if wrong or not values:
+            raise RunEnd(
+                "ABORTED", f"{where} line {number}: {row[:1]} is twice there, has no number, or a label that is not 0"
+            )
+        of[row[0]] = values
+    missing = [image for image in images if image not in of]
+    if missing:
+        raise RunEnd("ABORTED", f"{where}: {len(missing)} images have no embedding, first {missing[0]}")
+    return np.array([of[image] for image in images], dtype=np.float32).reshape(len(images), dimensions)
