@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from localcluster import layouts, s3, standins, usage
+from localcluster import layouts, lightly, s3, standins, usage
 from localcluster.cluster import BreakableCluster, choose, provide_images
 from localcluster.install import install
 from localcluster.kubectl import Kubectl
@@ -19,7 +19,7 @@ from localcluster.settings import Instance
 
 from alrun.data import synthetic
 
-from .harness import BUCKET, DATASET, Place, Run, World
+from .harness import BUCKET, DATASET, Place, Platform, Run, World
 
 STORE_NAMESPACE = "tests-store"
 
@@ -88,6 +88,29 @@ def place(world: World, request: pytest.FixtureRequest) -> Iterator[Place]:
 def example_images(world: World) -> None:
     """The images that manifests/examples/ name, NVIDIA's as stand-ins."""
     standins.provide(world.cluster)
+
+
+LIGHTLY_TOKEN = "a-token-that-must-be-seen-nowhere"
+LIGHTLY_ROLES = {
+    f"arn:aws:iam::123456789012:role/{name}": "orchard-minneapple-7f3a" for name in ("lightly-read", "lightly-write")
+}
+"""As manifests/examples/lightly-tao.yaml has them: role -> external id that it asks for."""
+
+
+@pytest.fixture(scope="session")
+def platform(world: World, example_images: None) -> Platform:
+    """Lightly's platform, beside the store."""
+    running = lightly.start(world.kubectl, standins.LIGHTLY, world.store, LIGHTLY_TOKEN, LIGHTLY_ROLES)
+    return Platform(world, running, LIGHTLY_TOKEN)
+
+
+@pytest.fixture(scope="session")
+def unlicensed(world: World, example_images: None) -> Platform:
+    """Another one, which authorises no run."""
+    running = lightly.start(
+        world.kubectl, standins.LIGHTLY, world.store, LIGHTLY_TOKEN, LIGHTLY_ROLES, "lightly-unlicensed", "licence-expired"
+    )
+    return Platform(world, running, LIGHTLY_TOKEN)
 
 
 @pytest.fixture(scope="session")

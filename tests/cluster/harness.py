@@ -6,6 +6,7 @@ what it waited for in vain is in the message, with the run's status and the oper
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -15,11 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+import pyarrow
+import pyarrow.parquet
 import urllib3
 import yaml
 from kubernetes import client, config, watch
 from kubernetes.client.exceptions import ApiException
-from localcluster import s3
+from localcluster import lightly, s3
 from localcluster.cluster import BreakableCluster
 from localcluster.install import NAMESPACE as OPERATOR_NAMESPACE
 from localcluster.install import SELECTOR as OPERATOR_SELECTOR
@@ -107,10 +110,49 @@ class World:
                 chunk = [{"Key": name} for name in names[start : start + 1000]]
                 bucket.delete_objects(Bucket=BUCKET, Delete={"Objects": chunk, "Quiet": True})
 
+    def write(self, key: str, content: bytes) -> None:
+        """Make a file of the bucket."""
+        with self.bucket() as bucket:
+            bucket.put_object(Bucket=BUCKET, Key=key, Body=content)
+
     def read(self, key: str) -> bytes:
         """One file of the bucket."""
         with self.bucket() as bucket:
             return bytes(bucket.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+
+
+class Platform:
+    """The stand-in of Lightly's platform, with the one token that it knows."""
+
+    def __init__(self, world: World, running: lightly.Lightly, token: str) -> None:
+        self.world = world
+        self.token = token
+        self.server = running.server
+        self._running = running
+
+    def secret(self, namespace: str) -> Object:
+        """The Secret that examples call `lightly`."""
+        metadata = {"name": "lightly", "namespace": namespace}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"token": self.token}}
+
+    def state(self) -> Object:
+        """What it remembers."""
+        with self.world.kubectl.forward(self._running.namespace, f"service/{self._running.service}", lightly.PORT) as port:
+            answer = urllib3.request("GET", f"http://127.0.0.1:{port}/state", fields={"token": self.token}, timeout=20)
+        return dict(answer.json())
+
+    def until(self, what: str, holds: Callable[[Object], bool], timeout: float = 60) -> Object:
+        """Ask until it remembers what is wanted; all that it remembers then.
+
+        Raises:
+            AssertionError: it was not so in time.
+        """
+        end = time.monotonic() + timeout
+        while not holds(state := self.state()):
+            if time.monotonic() > end:
+                raise AssertionError(f"the platform: waited for {what}; it remembers {json.dumps(state)[-3000:]}")
+            time.sleep(0.5)
+        return state
 
 
 class Place:
@@ -207,6 +249,14 @@ class Run:
         self.world.kubectl(
             "patch", "alr", self.name, f"--namespace={self.namespace}", "--type=merge", f"--patch={json.dumps(change)}"
         )
+
+    def table(self, path: str) -> pyarrow.Table:
+        """A table of its folder."""
+        return pyarrow.parquet.read_table(io.BytesIO(self.world.read(self.root + path)))
+
+    def picks(self, cycle: int) -> list[str]:
+        """Images that a cycle picked, in their order."""
+        return [str(image) for image in self.table(f"cycles/{cycle:03d}/selection.parquet").column("image").to_pylist()]
 
     def delete(self) -> None:
         """Delete the run."""

@@ -162,12 +162,15 @@ def test_a_stand_in_is_built_on_the_worker_and_anew_with_it() -> None:
 
 def test_the_examples_find_their_images_on_a_test_cluster() -> None:
     examples = (settings.ROOT / "manifests" / "examples").glob("*.yaml")
-    trainings = [RunSpec.model_validate(yaml.safe_load(file.read_text())["spec"]).training for file in examples]
+    specs = [RunSpec.model_validate(yaml.safe_load(file.read_text())["spec"]) for file in examples]
+    trainings = [spec.training for spec in specs]
 
     tao = {image_for(training.tao): dialect_of(training.tao).name for training in trainings if training.tao}
     assert tao == standins.TAO
     assert {training.custom.image for training in trainings if training.custom} == {standins.TRAINER}
+    assert {spec.selection.lightly.worker_image for spec in specs if spec.selection.lightly} == {standins.LIGHTLY}
     assert (standins.trainer_recipe().folder / "Dockerfile").is_file()
+    assert (standins.lightly_recipe("abc").folder / "Dockerfile").is_file()
 
 
 class Shelf:
@@ -199,7 +202,8 @@ def test_a_node_has_the_newest_stand_in_under_nvidias_name(monkeypatch: pytest.M
         monkeypatch.setattr(images, "tag", lambda version=version: version)
         standins.provide(shelf)  # type: ignore[arg-type]
         assert shelf.images[toolkit] == standins.tao_recipe("tao5", version).image
+        assert shelf.images[standins.LIGHTLY] == standins.lightly_recipe(version).image
         assert shelf.images[standins.TRAINER] == standins.trainer_recipe().image
 
     assert built == [("worker", "one"), ("worker", "two")]
-    assert len(shelf.loads) == len(set(shelf.loads)) == 2 * len(standins.TAO) + 1
+    assert len(shelf.loads) == len(set(shelf.loads)) == 2 * (len(standins.TAO) + 1) + 1
