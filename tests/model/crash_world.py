@@ -11,7 +11,7 @@ of its own in virtual time.
 from __future__ import annotations
 
 import random
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -179,11 +179,26 @@ class Operator:
             self.work = None
 
 
+PLAIN, COMPRESSED, COMPARED, BY_WORKER = "plain", "compressed", "compared", "by worker"
+KINDS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    PLAIN: {},
+    COMPRESSED: {"compression": {"when": "End", "prune": {}, "retrain": {}, "export": {}}},
+    COMPARED: {
+        "loop": {"control": "Random"},
+        "selection": {"preset": "Coreset", "embeddings": {"source": "SelfSupervised"}},
+    },
+    BY_WORKER: {
+        "selection": {"engine": "Lightly", "lightly": {"tokenSecretRef": {"name": "lightly", "key": "token"}}},
+    },
+}
+"""Kinds of runs, by what they have besides the loop."""
+
+
 class CrashWorld:
     """The cluster around one run; see the module."""
 
     def __init__(
-        self, seed: int, trouble: Trouble, cycles: int = 1, start: Snapshot | None = None, *, compress: bool = False
+        self, seed: int, trouble: Trouble, cycles: int = 1, start: Snapshot | None = None, kind: str = PLAIN
     ) -> None:
         self.rng = random.Random(seed)
         self.trouble = trouble
@@ -199,17 +214,16 @@ class CrashWorld:
         self._live_at = -1
         self._live_jobs: list[Object] = []
         if start is None:
-            self._apply_run(cycles, compress)
+            self._apply_run(cycles, kind)
         else:
             self.api.objects, self.api.version = dict(start.objects), start.version
             self.time, self.made = start.time, list(start.made)
         self.operators = [Operator(self)]
 
-    def _apply_run(self, cycles: int, compress: bool) -> None:
-        loop = {"maxCycles": cycles, "labelBudget": {"images": self.budget}, "batch": {"count": 20}}
-        body = spec(**loop).to_json()
-        if compress:
-            body["compression"] = {"when": "End", "prune": {}, "retrain": {}, "export": {}}
+    def _apply_run(self, cycles: int, kind: str) -> None:
+        body = spec(maxCycles=cycles, labelBudget={"images": self.budget}, batch={"count": 20}).to_json()
+        for name, block in KINDS[kind].items():
+            body[name] = {**body.get(name, {}), **block}
         metadata = {"name": NAME, "namespace": NAMESPACE, "uid": "run-1", "generation": 1}
         self.api.put(meta.PLURAL, {"metadata": metadata, "spec": body})
 

@@ -15,7 +15,7 @@ from alrun.controller.reconcile import Reconciler
 
 from .test_crashes import play, undisturbed
 
-ENOUGH = 400
+ENOUGH = 1000
 
 
 def found() -> bool:

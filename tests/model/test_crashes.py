@@ -14,22 +14,22 @@ from typing import Any
 
 import pytest
 
-from .crash_world import CrashWorld, Operator, Snapshot, Trouble, timeless
+from .crash_world import BY_WORKER, COMPARED, COMPRESSED, PLAIN, CrashWorld, Operator, Snapshot, Trouble, timeless
 
 SCHEDULES = int(os.environ.get("ALRUN_SCHEDULES", "300"))
 CALM = Trouble(crashes=0, faults=0, overlaps=0, stalls=0, lag=1.0)
 
 
 @cache
-def undisturbed(cycles: int, compress: bool = False) -> tuple[Any, int, list[Snapshot]]:
+def undisturbed(cycles: int, kind: str = PLAIN) -> tuple[Any, int, list[Snapshot]]:
     """Final status, number of Jobs, and the moments at which each was made."""
-    world = CrashWorld(0, CALM, cycles, compress=compress)
+    world = CrashWorld(0, CALM, cycles, kind=kind)
     return timeless(world.play()), len(world.made), world.snapshots
 
 
 def play(seed: int) -> None:
-    """One schedule: of four, one has two cycles, one two operators at once, one mishaps of Jobs as well, and half of
-    the first kind compress their model.
+    """One schedule: of four, one has two cycles, one two operators at once, one mishaps of Jobs as well. Of the first
+    kind half compress their model, and half have a comparison arm; of the second half have the Lightly Worker select.
 
     It begins somewhere in the undisturbed run, so that trouble meets every step as often.
     """
@@ -39,9 +39,9 @@ def play(seed: int) -> None:
         trouble.overlap = 0.05
     if kind == 3:
         trouble.step_fails = trouble.pod_lost = trouble.job_deleted = trouble.suspended = trouble.unlabelled = 0.05
-    compress = seed % 8 == 0
-    expected, jobs, moments = undisturbed(cycles, compress)
-    world = CrashWorld(seed, trouble, cycles, random.Random(seed).choice([None, *moments]), compress=compress)
+    run = {0: COMPRESSED, 4: COMPARED, 5: BY_WORKER}.get(seed % 8, PLAIN)
+    expected, jobs, moments = undisturbed(cycles, run)
+    world = CrashWorld(seed, trouble, cycles, random.Random(seed).choice([None, *moments]), run)
     final = world.play()
     if kind == 3:
         assert final["phase"] in {"Succeeded", "Failed"}
@@ -70,8 +70,13 @@ def test_the_undisturbed_run_succeeds() -> None:
 
 
 def test_the_undisturbed_run_compresses_its_model() -> None:
-    final, jobs, _ = undisturbed(1, compress=True)
+    final, jobs, _ = undisturbed(1, COMPRESSED)
     assert (final["phase"], jobs, final["compression"]["chosen"]) == ("Succeeded", 12, 0.5)
+
+
+def test_the_undisturbed_run_is_compared() -> None:
+    final, jobs, _ = undisturbed(1, COMPARED)
+    assert (final["phase"], jobs, final["control"]["verdict"]) == ("Succeeded", 13, "Better")
 
 
 @pytest.mark.timeout(900)

@@ -16,13 +16,25 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from alrun.api import meta
 from alrun.api.compression import CompressWhen
+from alrun.api.spec import RunSpec
 from alrun.api.status import Phase, RunStatus
 from alrun.api.step import StepName
-from alrun.core.course import next_compression
+from alrun.core.course import control_since, next_compression
 from alrun.core.decide import decide
-from tests.model.world import TERMINAL, World, spec, with_tao
+from tests.model.world import TERMINAL, World, spec, with_control, with_lightly, with_tao
 
 CRASHES = st.sampled_from([None, None, "decide", "status", "end", "create"])
+
+
+def _selecting(wanted: RunSpec, how: str, loop: dict[str, Any]) -> RunSpec:
+    """The run with another way to select, or with a comparison arm."""
+    other = {
+        "by worker": lambda: with_lightly(**loop),
+        "compared": lambda: with_control(**loop),
+        "compared from the start": lambda: with_control(preset="Coreset", **loop),
+        "share": lambda: with_control(0.1, **loop),
+    }[how]().to_json()
+    return RunSpec.model_validate({**wanted.to_json(), "loop": other["loop"], "selection": other["selection"]})
 
 
 class Loop(RuleBasedStateMachine):
@@ -35,6 +47,7 @@ class Loop(RuleBasedStateMachine):
         pool=st.integers(1, 90),
         plateau=st.booleans(),
         compression=st.sampled_from([None, None, "Never", "EveryCycle", "End"]),
+        selection=st.sampled_from([None, None, "by worker", "compared", "compared from the start", "share"]),
         every_cycle=st.booleans(),
         prunable=st.booleans(),
     )
@@ -46,6 +59,7 @@ class Loop(RuleBasedStateMachine):
         pool: int,
         plateau: bool,
         compression: str | None,
+        selection: str | None,
         every_cycle: bool,
         prunable: bool,
     ) -> None:
@@ -53,6 +67,8 @@ class Loop(RuleBasedStateMachine):
         stop = {"plateau": {"cycles": 1, "minGain": 0.2}} if plateau else {}
         loop: dict[str, Any] = {"labelBudget": budget, "maxCycles": cycles, "stop": stop}
         wanted = spec(**loop) if compression is None else with_tao(compression, every_cycle=every_cycle, **loop)
+        if selection is not None:
+            wanted = _selecting(wanted, selection, loop)
         self.world = World(spec=wanted, pool=pool, prunable=prunable)
         self.asked = False  # something was asked for that may reopen a run or take it back
         self.cycle = 0
@@ -223,6 +239,16 @@ class Loop(RuleBasedStateMachine):
         assert world.live() == []
         if world.status.phase is Phase.SUCCEEDED and world.status.best:
             self._compressed(world)
+            self._compared(world)
+
+    @staticmethod
+    def _compared(world: World) -> None:
+        """Every cycle that was finished was compared, from the first one on of which the arms differ."""
+        since = control_since(world.spec)
+        for entry in world.status.cycles:
+            own = "control-select" in entry.results
+            assert own == (since is not None and entry.cycle >= since and "convert" in entry.results)
+            assert entry.control is None or entry.control.metrics
 
     @staticmethod
     def _compressed(world: World) -> None:
