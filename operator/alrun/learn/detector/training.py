@@ -8,7 +8,6 @@ the same bits, on any number of cores.
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +23,7 @@ import optax
 from numpy.typing import NDArray
 
 from alrun.learn.metrics import Found, Truth, curves, mean_average_precision
+from alrun.learn.room import room
 
 from .augment import varied_boxes, varied_image, vary
 from .loss import loss
@@ -99,9 +99,7 @@ class Examples:
             OSError: the file does not fit on the disk.
         """
         shape = (count, height, width, 3)
-        self.pixels: NDArray[np.uint8] = (
-            np.empty(shape, np.uint8) if math.prod(shape) <= IN_MEMORY else _mapped(spill, shape)
-        )
+        self.pixels: NDArray[np.uint8] = room(shape, np.uint8, spill, in_memory=IN_MEMORY)
         self.truth: list[Truth] = []
 
     def __len__(self) -> int:
@@ -111,13 +109,6 @@ class Examples:
         """The next image, and what is in it, in pixels of the input."""
         self.pixels[len(self.truth)] = pixels
         self.truth.append(truth)
-
-
-def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    with path.open("wb") as file:
-        # a page that finds no room on the disk when it is written ends the process: ask for all of them now
-        os.posix_fallocate(file.fileno(), 0, math.prod(shape))
-    return np.memmap(path, np.uint8, "r+", shape=shape)
 
 
 @dataclass(frozen=True, slots=True)
