@@ -1138,6 +1138,12 @@ WRONG: tuple[Wrong, ...] = (
         "spec.loop.controlShare",
         "controlShare is only for control RandomShare",
     ),
+    Wrong(
+        "share of the Worker's batch",
+        {**_lightly(), "spec.loop.control": "RandomShare"},
+        "spec.loop.control",
+        "the Lightly Worker picks the whole batch, so that no share of it is random",
+    ),
     # -- pods
     Wrong(
         "settings of no step",

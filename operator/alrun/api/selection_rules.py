@@ -369,6 +369,15 @@ SELECTION_SPEC_RULES: tuple[Rule, ...] = (
     *(_counted(batch) for batch in ("batch", "initialBatch")),
     Rule(
         ("spec",),
+        f"!({_ENGINE} && self.selection.engine == 'Lightly') || !has(self.loop.control)"
+        " || self.loop.control != 'RandomShare'",
+        lambda spec: not _lightly(spec) or spec["loop"]["control"] != "RandomShare",
+        "the Lightly Worker picks the whole batch, so that no share of it is random",
+        "write control: Random, or engine: Embedded",
+        field="loop.control",
+    ),
+    Rule(
+        ("spec",),
         f"!({_ENGINE} && self.selection.engine == 'Lightly' && has(self.selection.lightly)"
         " && has(self.selection.lightly.datasources))"
         " || (self.dataset.uri.startsWith('s3://') && self.workspace.uri.startsWith('s3://'))",
