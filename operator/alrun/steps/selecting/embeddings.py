@@ -12,6 +12,7 @@ from alrun.api.selection import EmbeddingSource
 from alrun.api.step import SelectParams
 from alrun.data.stores import FileNotFoundInStore
 from alrun.data.user_tables import Names, read_embeddings
+from alrun.learn.room import room
 from alrun.learn.selection.pool import Pool, SelectionError, space
 from alrun.steps.context import Context, StepError
 
@@ -50,7 +51,7 @@ def embeddings(context: Context, index: PoolIndex) -> NDArray[np.float32]:
         assert params.embeddings.path is not None
         names = Names(index.place, context.input.dataset.images)
         with user_file(context, params.embeddings.path, FIELD_EMBEDDINGS) as file:
-            return read_embeddings(file, names, lambda length: np.empty((len(index.images), length), np.float32))
+            return read_embeddings(file, names, lambda length: _room(context, len(index.images), length))
     return _from_workspace(context, index, _files(context, source), _remedy(source))
 
 
@@ -92,7 +93,7 @@ def _from_workspace(context: Context, index: PoolIndex, files: Sequence[str], re
                 column = batch.column("embedding")
                 vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), -1)
                 if out is None:
-                    out = np.zeros((n, column.type.list_size), np.float32)
+                    out = _room(context, n, column.type.list_size)
                 if vectors.shape[1] != out.shape[1]:
                     raise StepError(
                         "EmbeddingsMixed",
@@ -109,3 +110,16 @@ def _from_workspace(context: Context, index: PoolIndex, files: Sequence[str], re
         first = index.images[int(missing[0])] if missing.size else "the pool"
         raise StepError("EmbeddingsMissing", f"{missing.size} of {n} images have no embedding, {first} first", remedy)
     return out
+
+
+def _room(context: Context, images: int, length: int) -> NDArray[np.float32]:
+    """[images, length] to write to; many are in a file on local disk, see `alrun.learn.room`."""
+    try:
+        return room((images, length), np.float32, context.scratch / "embeddings")
+    except OSError as error:
+        size = images * length * 4 >> 20
+        raise StepError(
+            "ScratchFull",
+            f"{images} embeddings of {length} numbers need {size} MiB below {context.scratch}: {error.strerror}",
+            "give pods.selection more ephemeral storage",
+        ) from error
