@@ -25,6 +25,11 @@ def test_values_of_secrets_are_taken_out_and_nothing_else() -> None:
     assert secrets.redacted_bytes(text.encode() + b"\xff") == told.encode() + b"\xff"
 
 
+def test_a_token_is_taken_out_of_urls() -> None:
+    secrets = Secrets.of({"LIGHTLY_TOKEN": "a1b2+c3/d4"})
+    assert secrets.redacted("GET /v1/tags?token=a1b2%2Bc3%2Fd4&x=1, a1b2+c3/d4") == "GET /v1/tags?token=[redacted]&x=1, [redacted]"
+
+
 def test_what_is_too_short_to_be_a_secret_stays() -> None:
     assert Secrets.of({"TAO_KEY": "a" * (SHORTEST - 1)}).values == ()
     assert Secrets.of({"TAO_KEY": ""}).redacted("as it was") == "as it was"

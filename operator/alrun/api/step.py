@@ -158,6 +158,7 @@ class LightlyWork(TolerantModel):
     worker: str = Field(description="Name of the Worker on the platform.")
     label: str = Field(description="Label of the Worker, which scheduled runs ask for.")
     worker_id: str | None = Field(default=None, description="Id of the Worker; known after register.")
+    cost: AnnotationCost = Field(default_factory=AnnotationCost, description="Of a label: metadata `cost` of each image.")
 
 
 class PrepareParams(TolerantModel):

@@ -7,6 +7,7 @@ times; only `report`, which tells about costs and times, differs each time it is
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 
 from alrun.api import meta
@@ -116,8 +117,14 @@ def _tao(run: Run, step: StepName, cycle: int) -> TaoWork:
 
 
 def worker_name(run: Run) -> str:
-    """What the run's Lightly Worker, and the label that its work is marked with, are called on the platform."""
-    return f"alrun-{run.namespace}-{run.name}"
+    """What the run's Lightly Worker, and the label that its work is marked with, are called on the platform.
+
+    Names there have no dots: a run that has some is told apart by a hash.
+    """
+    name = f"alrun-{run.namespace}-{run.name}"
+    if "." not in name:
+        return name
+    return f"{name.replace('.', '-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _lightly(run: Run) -> LightlyWork:
@@ -131,6 +138,7 @@ def _lightly(run: Run) -> LightlyWork:
         worker=name,
         label=name,
         worker_id=run.status.lightly.worker_id if run.status.lightly else None,
+        cost=run.spec.annotation.cost,
     )
 
 

@@ -63,6 +63,7 @@ class Context:
         shard: which shard of the pool, for indexed steps.
         scratch: an empty folder on local disk, removed afterwards.
         secrets: what is taken out of every line of the log.
+        on_sigterm: what is done, in another thread and at once, before the process ends by SIGTERM.
     """
 
     input: StepInput
@@ -74,6 +75,7 @@ class Context:
     secrets: Secrets = field(default_factory=Secrets)
     clock: Callable[[], float] = time.monotonic
     log: TextIO = field(default_factory=lambda: sys.stdout)
+    on_sigterm: list[Callable[[], None]] = field(default_factory=list)
     _first: tuple[float, int] | None = field(default=None, init=False, repr=False)
     _latest: float = field(default=0.0, init=False, repr=False)
     _unit: str = field(default="", init=False, repr=False)

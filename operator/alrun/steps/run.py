@@ -17,9 +17,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -82,7 +82,7 @@ def main(
     frame = _Frame(step, Path(input_path), environ, Path(scratch_path), Path(work_path))
     if part is Part.WATCH:
         return _watch_stages(frame)
-    with _ending_on_sigterm():
+    with _ending_on_sigterm(frame.on_sigterm):
         try:
             outcome = _stage_in(frame) if part is Part.IN else _run(frame, part)
         except Exception as error:
@@ -111,6 +111,7 @@ class _Frame:
     environ: Mapping[str, str]
     scratch_path: Path
     work_path: Path
+    on_sigterm: list[Callable[[], None]] = field(default_factory=list)
 
     @contextmanager
     def context(self) -> Iterator[Context]:
@@ -129,7 +130,8 @@ class _Frame:
             workspace = ArmStore(workspace, given.control)
         with TemporaryDirectory(prefix="alrun-", dir=self.scratch_path) as scratch:
             images = dataset.at(given.dataset.images)
-            yield Context(given, dataset, images, workspace, shard, Path(scratch), Secrets.of(self.environ))
+            secrets = Secrets.of(self.environ)
+            yield Context(given, dataset, images, workspace, shard, Path(scratch), secrets, on_sigterm=self.on_sigterm)
 
 
 def _place(context: Context) -> str:
@@ -295,8 +297,10 @@ def _leave(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _ending_on_sigterm() -> Iterator[None]:
+def _ending_on_sigterm(before: Sequence[Callable[[], None]]) -> Iterator[None]:
     """End the process at once on SIGTERM, without a result: whatever was made so far is made again or continued.
+
+    Only what the step has put into `before` is done first, like taking back what somebody else was asked to do.
 
     Python runs signal handlers between two instructions of the main thread, which may be deep in compiled code for
     minutes; the wake-up descriptor is written at once, and a thread of its own watches it. (As process 1 of a
@@ -309,7 +313,7 @@ def _ending_on_sigterm() -> Iterator[None]:
     os.set_blocking(writer, False)
     earlier_handler = signal.signal(signal.SIGTERM, lambda *_: None)
     earlier_descriptor = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    watcher = threading.Thread(target=_watch, args=(reader, os._exit, sys.stderr), name="alrun-sigterm", daemon=True)
+    watcher = threading.Thread(target=_watch, args=(reader, before, os._exit, sys.stderr), name="alrun-sigterm", daemon=True)
     watcher.start()
     try:
         yield
@@ -321,8 +325,14 @@ def _ending_on_sigterm() -> Iterator[None]:
         os.close(reader)
 
 
-def _watch(reader: int, end: Callable[[int], object], log: TextIO) -> None:
+def _watch(reader: int, before: Sequence[Callable[[], None]], end: Callable[[int], object], log: TextIO) -> None:
     while signals := os.read(reader, 64):
         if signal.SIGTERM in signals:
+            for action in list(before):
+                try:
+                    action()
+                except Exception as error:  # the process ends in any case; words of others may hold secrets
+                    said = error.message if isinstance(error, StepError) else type(error).__name__
+                    print(f"not done before the end: {said}", file=log, flush=True)
             print("ended by SIGTERM; another attempt goes on from here", file=log, flush=True)
             end(TERMINATED)

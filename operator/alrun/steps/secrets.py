@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote_plus
 
 REDACTED = "[redacted]"
 SHORTEST = 6
 """A shorter value is found in words that have nothing to do with it, and keeps no secret anyway."""
-_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "TAO_KEY", "NGC_CLI_API_KEY")
+_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "TAO_KEY", "NGC_CLI_API_KEY", "LIGHTLY_TOKEN")
 """Ends of the names of the variables that hold secrets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Values of secrets; a longer one before one that it contains."""
+    """Values of secrets, as they are and as they stand in a URL; a longer one before one that it contains."""
 
     values: tuple[str, ...] = ()
 
@@ -26,7 +27,8 @@ class Secrets:
     def of(cls, environ: Mapping[str, str]) -> Secrets:
         """Those of a process's environment."""
         found = {value.strip() for name, value in environ.items() if name.endswith(_VARIABLES)}
-        return cls(tuple(sorted((value for value in found if len(value) >= SHORTEST), key=len, reverse=True)))
+        long = {value for value in found if len(value) >= SHORTEST}
+        return cls(tuple(sorted(long | {quote_plus(value) for value in long}, key=len, reverse=True)))
 
     def redacted(self, text: str) -> str:
         """The text without them."""
