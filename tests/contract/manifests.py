@@ -820,12 +820,6 @@ WRONG: tuple[Wrong, ...] = (
         "engine Lightly needs the block lightly",
     ),
     Wrong(
-        "Lightly's block for another engine",
-        {"spec.selection.lightly": TOKEN},
-        "spec.selection.lightly",
-        "lightly is only for engine Lightly",
-    ),
-    Wrong(
         "no token",
         _lightly(lightly={"dataset": "apples"}),
         "spec.selection.lightly.tokenSecretRef",
@@ -1321,6 +1315,7 @@ RIGHT: Mapping[str, Mapping[str, Any]] = {
     "a random arm": {"spec.loop.control": "Random"},
     "a share for comparison": {"spec.loop.control": "RandomShare", "spec.loop.controlShare": 0.5},
     "Lightly as it comes": _lightly(),
+    "Lightly left for now": _lightly(engine="Embedded"),
     "Lightly on volumes": {**_lightly(), "spec.dataset.uri": "pvc://data/apples", "spec.workspace.uri": "pvc://out"},
     "all of Lightly": _lightly(
         combination="Cumulative",

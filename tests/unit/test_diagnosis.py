@@ -18,6 +18,8 @@ from alrun.core.diagnosis import REASONS, Cause, Kind, culprit, why_failed, why_
 from alrun.core.observed import ContainerView, JobView, Notice, PodView
 from alrun.core.plan import Reason
 from alrun.engines.tao.verdict import REASONS as TAO_REASONS
+from alrun.steps.lightly.reasons import REASONS as LIGHTLY_REASONS
+from alrun.steps.lightly.reasons import LightlyError
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 MADE = NOW - timedelta(minutes=5)
@@ -994,6 +996,9 @@ def test_every_cause_has_words():
         assert doc.remedy.endswith(".")
 
 
+SECTIONS = ("causes", "operator", "steps", "programs", "lightly")
+
+
 def section_for(section):
     rows = DOCS.read_text().partition(f"<!-- {section} -->\n")[2].partition(f"<!-- end of {section} -->")[0]
     return [tuple(cell.strip() for cell in row.strip("|\n").split(" | ")) for row in rows.splitlines()[2:]]
@@ -1024,6 +1029,21 @@ def test_troubleshooting_tells_every_reason_of_tao_in_the_words_of_the_code():
         for reason, doc in TAO_REASONS.items()
     ]
     assert written_anew("programs", expected) == expected
+
+
+def test_troubleshooting_tells_every_reason_of_lightly_in_the_words_of_the_code():
+    """As above."""
+
+    def counts(reason, doc):
+        if LightlyError(reason, "").exit_code == ExitCode.UNAVAILABLE:
+            return "disruption"
+        return "failure" if doc.retryable else "failure, not tried again"
+
+    expected = [
+        (f"`{reason}`", counts(reason, doc), doc.meaning, f"{doc.remedy[0].upper()}{doc.remedy[1:]}.")
+        for reason, doc in LIGHTLY_REASONS.items()
+    ]
+    assert written_anew("lightly", expected) == expected
 
 
 def written_anew(section, rows):
@@ -1071,7 +1091,7 @@ def reasons_in(source):
 
 
 def test_troubleshooting_tells_every_reason_that_the_code_gives():
-    told = {row[0].strip("`") for section in ("causes", "operator", "steps", "programs") for row in section_for(section)}
+    told = {row[0].strip("`") for section in SECTIONS for row in section_for(section)}
     given = {reason for source in SOURCES.rglob("*.py") for reason in reasons_in(source)}
     assert len(given) > 30  # the search itself works
     assert sorted(given - told) == [], "add a row to docs/troubleshooting.md"

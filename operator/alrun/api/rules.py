@@ -315,7 +315,7 @@ find the field's bounds, takes the comparison of two values for one without boun
 """
 
 _IN_OPTIONAL_BLOCK = {"spec.selection.lightly.dataset"}
-"""Fields of a block that need not be there. Whether it is there, another fixed field decides: `selection.engine`."""
+"""Fields of a block that need not be there; only the engine that another fixed field names looks at them."""
 
 
 def fixed_rule(path: str) -> dict[str, str]:

@@ -319,7 +319,7 @@ class Selection(Model):
         default=None,
         description="File below dataset.uri with a path of an image a line: never selected, and counted as chosen already.",
     )
-    lightly: LightlySelection | None = Field(default=None, description="Needed by engine Lightly.")
+    lightly: LightlySelection | None = Field(default=None, description="Needed by engine Lightly; no other looks at it.")
 
 
 class Control(StrEnum):

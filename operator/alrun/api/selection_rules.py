@@ -49,17 +49,6 @@ def _needs(place: tuple[str, ...], field: str, kind: str, fix: str) -> Rule:
     )
 
 
-def _only(field: str, engine: str, message: str, fix: str) -> Rule:
-    return Rule(
-        ("spec.selection",),
-        f"!has(self.{field}) || (has(self.engine) && self.engine == '{engine}')",
-        lambda value: field not in value or value["engine"] == engine,
-        message,
-        fix,
-        field=field,
-    )
-
-
 def _not_for_lightly(field: str) -> Rule:
     return Rule(
         ("spec.selection",),
@@ -101,7 +90,6 @@ SELECTION_RULES: tuple[Rule, ...] = (
         "write lightly with tokenSecretRef; docs/lightly.md has an example",
         field="lightly",
     ),
-    _only("lightly", "Lightly", "lightly is only for engine Lightly", "delete lightly, or write engine: Lightly"),
     Rule(
         ("spec.selection",),
         "!has(self.engine) || self.engine != 'Lightly' || !has(self.combination) || self.combination == 'Cumulative'",
