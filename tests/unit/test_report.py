@@ -21,7 +21,7 @@ from alrun.data import kitti
 from alrun.data.boxes import Box
 from alrun.steps import report
 from alrun.steps.context import Context, StepError
-from alrun.steps.report import chart, page
+from alrun.steps.report import chart, words
 from alrun.steps.report.thumbnails import thumbnail
 from alrun.steps.report.verdict import Answer, Point, verdict
 
@@ -445,7 +445,7 @@ def test_ticks_reach_the_largest_value(largest):
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 1)), max_size=30))
 def test_every_dot_is_inside_its_frame(points):
-    drawn = chart.curve([p[0] for p in points], [p[1] for p in points], ["t"] * len(points))
+    drawn = chart.curve([chart.Value(at, value, "t") for at, value in points])
     assert len(drawn.dots) == len(points)
     for dot in drawn.dots:
         assert drawn.left <= dot.x <= drawn.right + 1e-6
@@ -490,4 +490,4 @@ def test_what_is_no_picture_has_no_thumbnail(data):
     ],
 )
 def test_duration(seconds, text):
-    assert page.duration(seconds) == text
+    assert words.duration(seconds) == text

@@ -22,22 +22,36 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class Value:
+    """A value to be drawn, at an amount; `low` and `high` are the ends of its interval, where it has one."""
+
+    at: float
+    value: float
+    title: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Dot:
-    """A point of the curve. `label` is empty where there is no room."""
+    """A point of the curve. `label` is empty where there is no room; `low` and `high` are ends of a bar, if any."""
 
     x: float
     y: float
     label: str
     title: str
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A learning curve in a box of WIDTH x HEIGHT."""
+    """A learning curve in a box of WIDTH x HEIGHT, and one that it is compared with, where there is one."""
 
     across: list[Tick]
     up: list[Tick]
     dots: list[Dot]
+    others: list[Dot]
     left: int = _LEFT
     right: int = WIDTH - _RIGHT
     top: int = _TOP
@@ -48,12 +62,28 @@ class Chart:
     @property
     def line(self) -> str:
         """The curve, as the `points` of a polyline."""
-        return " ".join(f"{dot.x:.1f},{dot.y:.1f}" for dot in self.dots)
+        return _line(self.dots)
+
+    @property
+    def other_line(self) -> str:
+        """The curve that it is compared with."""
+        return _line(self.others)
 
 
-def curve(xs: Sequence[float], ys: Sequence[float], titles: Sequence[str]) -> Chart:
-    """A curve of values in 0..1 against amounts. Both axes begin at 0, so that heights compare honestly."""
-    steps_x, steps_y = ticks(max(xs, default=1) or 1), ticks(max(max(ys, default=1.0), 0.1))
+def _line(dots: Sequence[Dot]) -> str:
+    return " ".join(f"{dot.x:.1f},{dot.y:.1f}" for dot in dots)
+
+
+def curve(values: Sequence[Value], others: Sequence[Value] = ()) -> Chart:
+    """A curve of values in 0..1 against amounts. Both axes begin at 0, so that heights compare honestly.
+
+    Args:
+        values: the curve, in order.
+        others: a curve that it is compared with; its values are not written beside its points.
+    """
+    both = [*values, *others]
+    largest = max((max(one.value, one.high or 0.0) for one in both), default=1.0)
+    steps_x, steps_y = ticks(max((one.at for one in both), default=1) or 1), ticks(max(largest, 0.1))
 
     def x_of(value: float) -> float:
         return _LEFT + (WIDTH - _LEFT - _RIGHT) * value / steps_x[-1]
@@ -61,16 +91,18 @@ def curve(xs: Sequence[float], ys: Sequence[float], titles: Sequence[str]) -> Ch
     def y_of(value: float) -> float:
         return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * value / steps_y[-1]
 
-    labelled = set(range(len(ys)))
-    if len(ys) > _LABELS:
-        labelled = {0, len(ys) - 1, max(range(len(ys)), key=lambda k: (ys[k], -k))}
+    def dot(one: Value, *, labelled: bool) -> Dot:
+        low, high = (None if end is None else y_of(end) for end in (one.low, one.high))
+        return Dot(x_of(one.at), y_of(one.value), f"{one.value:.3f}" if labelled else "", one.title, low, high)
+
+    labelled = set(range(len(values)))
+    if len(values) > _LABELS:
+        labelled = {0, len(values) - 1, max(range(len(values)), key=lambda k: (values[k].value, -k))}
     return Chart(
         across=[Tick(x_of(step), f"{step:,.10g}") for step in steps_x],
         up=[Tick(y_of(step), f"{step:.10g}") for step in steps_y],
-        dots=[
-            Dot(x_of(x), y_of(y), f"{y:.3f}" if k in labelled else "", title)
-            for k, (x, y, title) in enumerate(zip(xs, ys, titles, strict=True))
-        ],
+        dots=[dot(one, labelled=k in labelled) for k, one in enumerate(values)],
+        others=[dot(one, labelled=False) for one in others],
     )
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,59 +12,21 @@ from alrun import __version__
 from alrun.api import paths
 from alrun.api.status import CompressionStatus, CycleStatus
 from alrun.api.step import ReportParams, StepName
-from alrun.data import kitti
-from alrun.data.boxes import Box
-from alrun.data.labels import stem
-from alrun.data.parallel import ordered_map
-from alrun.data.stores import WORKERS, FileNotFoundInStore
+from alrun.data.stores import FileNotFoundInStore
 
 from ..context import Context, StepError
-from .compression import Compression, compressions, metrics_at, result_of
-from .thumbnails import thumbnail
+from .arm import Arm, comparison_arm
+from .compression import Compression, compressions, result_of
+from .cycles import CycleFigures, cycle_figures
+from .space import Space, embedding_space
 from .training import Training, training
 from .verdict import Point, Verdict, verdict
 
-PICKS_SHOWN = 24
-"""Images shown of a cycle, the first picked ones."""
 CYCLES_SHOWN = 20
 """Latest cycles of which images are shown; figures are shown of all."""
 PROBLEMS_SHOWN = 20
 LIBRARIES = ("jax", "numpy", "pillow", "pyarrow", "pycocotools")
 EMBEDDED = "the embedded detector"
-STEPS = (StepName.SELECT, StepName.ANNOTATE, StepName.TRAIN, StepName.EVALUATE)
-"""Steps with one result; of those with shards the operator knows the digests."""
-
-
-@dataclass(frozen=True, slots=True)
-class PickShown:
-    """An image that was picked."""
-
-    image: str
-    rank: int
-    score: float
-    why: str
-    boxes: int | None = None
-    picture: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CycleFigures:
-    """A cycle in numbers. `images` and `boxes` are those labelled so far, `new_*` those of the cycle itself."""
-
-    cycle: int
-    rule: str
-    picked: int
-    new_images: int
-    new_boxes: int
-    images: int
-    boxes: int
-    annotator_seconds: float
-    metrics: Mapping[str, float]
-    boxes_by_class: Mapping[str, int]
-    digests: Mapping[str, str]
-    model: str | None
-    wall_seconds: float | None
-    picks: list[PickShown] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +71,8 @@ class Figures:
     trainer: str
     trainings: list[Training]
     compressions: list[Compression]
+    arm: Arm | None
+    space: Space | None
 
     @property
     def points(self) -> list[Point]:
@@ -129,6 +92,8 @@ class Figures:
         for cycle in value["cycles"]:
             for pick in cycle["picks"]:
                 del pick["picture"]
+        del value["space"]
+        value["arm"] = self.arm.to_json() if self.arm else None
         return value
 
 
@@ -155,9 +120,11 @@ def gather(context: Context) -> Figures:
     cycles: list[CycleFigures] = []
     for number in range(given.cycle + 1):
         shown = number > given.cycle - CYCLES_SHOWN
-        cycles.append(_cycle(context, number, classes, cycles[-1] if cycles else None, status.get(number), shown=shown))
+        before = cycles[-1] if cycles else None
+        cycles.append(cycle_figures(context, number, classes, before, status.get(number), shown=shown))
         context.progress(number + 1, given.cycle + 1, "cycles")
     metric = params.target_metric
+    arm = None if params.control is None else comparison_arm(context, params.control, cycles, status, classes, metric)
     prepared = result_of(context, 0, StepName.PREPARE)
     return Figures(
         namespace=given.run.namespace,
@@ -184,83 +151,17 @@ def gather(context: Context) -> Figures:
         stop_reason=params.stop_reason,
         stop_message=params.stop_message,
         versions=_versions(),
-        verdict=verdict(points(cycles, metric), metric),
+        verdict=verdict(points(cycles, metric), metric, compared=arm is not None),
         trainer=params.trainer or EMBEDDED,
         trainings=[one for one in (training(context, number) for number in range(given.cycle + 1)) if one is not None],
         compressions=compressions(context, _compression(params)),
+        arm=arm,
+        space=embedding_space(context),
     )
 
 
 def _compression(params: ReportParams) -> CompressionStatus | None:
     return None if params.compression is None else CompressionStatus.model_validate(params.compression)
-
-
-def _cycle(
-    context: Context,
-    number: int,
-    classes: list[str],
-    before: CycleFigures | None,
-    status: CycleStatus | None,
-    *,
-    shown: bool,
-) -> CycleFigures:
-    results = {step: result_of(context, number, step) for step in STEPS}
-    annotate, train = results[StepName.ANNOTATE], results[StepName.TRAIN]
-    selection = context.read_table(paths.selection(number)).to_pylist()
-    labelled = context.read_table(paths.annotated(number), ["image"]).column("image").to_pylist()
-    labels = _labels(context, number, labelled)
-    counts = Counter(box.class_name for boxes in labels.values() for box in boxes)
-    new_boxes = sum(counts.values())
-    picks = selection[:PICKS_SHOWN] if shown else []
-    pictures = _pictures(context, [row["image"] for row in picks], labels, classes)
-    return CycleFigures(
-        cycle=number,
-        rule=selection[0]["rule"] if selection else "",
-        picked=len(selection),
-        new_images=len(labelled),
-        new_boxes=new_boxes,
-        images=len(labelled) + (before.images if before else 0),
-        boxes=new_boxes + (before.boxes if before else 0),
-        annotator_seconds=(annotate.seconds if annotate else None) or 0.0,
-        metrics=metrics_at(context, paths.evaluation(number)),
-        boxes_by_class={name: counts[name] for name in classes},
-        digests={**(status.results if status else {}), **{step.value: one.digest for step, one in results.items() if one}},
-        model=train.model if train else None,
-        wall_seconds=_wall(status),
-        picks=[
-            PickShown(
-                image=row["image"],
-                rank=row["rank"],
-                score=row["score"],
-                why=row["why"],
-                boxes=len(labels[row["image"]]) if row["image"] in labels else None,
-                picture=pictures.get(row["image"]),
-            )
-            for row in picks
-        ],
-    )
-
-
-def _labels(context: Context, number: int, images: list[str]) -> dict[str, list[Box]]:
-    folder = paths.labels(number)
-    names = [f"{folder}/{stem(image)}{kitti.SUFFIX}" for image in images]
-    files = context.workspace.read_many(names)
-    return {image: kitti.parse(data, name).boxes for image, (name, data) in zip(images, files, strict=True)}
-
-
-def _pictures(
-    context: Context, images: list[str], labels: Mapping[str, list[Box]], classes: list[str]
-) -> dict[str, str | None]:
-    """Small pictures by image. An image that has gone since leaves a gap in the page, not a run without a report."""
-
-    def one(image: str) -> tuple[str, str | None]:
-        try:
-            data = context.images.read(image)
-        except FileNotFoundInStore:
-            return image, None
-        return image, thumbnail(data, labels.get(image, ()), classes)
-
-    return dict(ordered_map(one, images, WORKERS))
 
 
 def _problems(context: Context) -> list[Problem]:
@@ -269,12 +170,6 @@ def _problems(context: Context) -> list[Problem]:
     except FileNotFoundInStore:
         return []
     return [Problem(row["image"], row["kind"], row["detail"], row["action"]) for row in rows]
-
-
-def _wall(status: CycleStatus | None) -> float | None:
-    if status is None or status.started_at is None or status.finished_at is None:
-        return None
-    return (status.finished_at - status.started_at).total_seconds()
 
 
 def _in_words(split: Mapping[str, Any]) -> str:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from .chart import SPARK_HEIGHT, SPARK_WIDTH, Chart, curve, spark
+from .arm import Spread
+from .balance import bars
+from .chart import SPARK_HEIGHT, SPARK_WIDTH, Chart, Value, curve, spark
 from .figures import Figures
+from .plan import plan
 from .thumbnails import colour_of
+from .verdict import Point
+from .words import change, duration, epochs, loss, number, size, value
 
 DETAIL = ("mAP50", "mAP", "mAP75", "mAP50Sample")
 """Metrics of the table of cycles, in order, where they are known."""
@@ -41,7 +46,14 @@ class ClassRow:
 
 def render(figures: Figures) -> str:
     """The page. Names from the data are escaped, wherever they stand."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    here = files(__package__)
+
+    def read(name: str) -> str:
+        return here.joinpath(name).read_text(encoding="utf-8")
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(read)
+    )
     environment.filters |= {
         "duration": duration,
         "number": number,
@@ -51,12 +63,12 @@ def render(figures: Figures) -> str:
         "loss": loss,
         "epochs": epochs,
     }
-    here = files(__package__)
-    template = environment.from_string(here.joinpath("page.html.j2").read_text(encoding="utf-8"))
-    return template.render(
+    return environment.get_template("page.html.j2").render(
         run=figures,
-        style=Markup(here.joinpath("page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
+        style=Markup(read("page.css")),  # noqa: S704 - our own file
         charts=_charts(figures),
+        bars=bars(figures),
+        plan=plan(figures.space) if figures.space else None,
         rows=_classes(figures),
         metrics=[name for name in DETAIL if any(name in cycle.metrics for cycle in figures.cycles)],
         limits=_limits(figures),
@@ -67,16 +79,23 @@ def render(figures: Figures) -> str:
 
 
 def _charts(figures: Figures) -> list[tuple[str, Chart]]:
-    points = figures.points
-    values = [point.value for point in points]
-    titles = [
-        f"cycle {point.cycle}: {figures.metric} {point.value:.3f} with {point.images:,} images, {point.boxes:,} boxes"
-        for point in points
-    ]
-    return [
-        ("labelled images", curve([point.images for point in points], values, titles)),
-        ("labelled boxes", curve([point.boxes for point in points], values, titles)),
-    ]
+    arm = figures.arm
+    spreads = {one.cycle: one for one in arm.main} if arm else {}
+    charts = []
+    for unit in ("images", "boxes"):
+        ours = [_value(figures, unit, "", point, spreads.get(point.cycle)) for point in figures.points]
+        theirs = [_value(figures, unit, "random, ", one, one) for one in arm.control] if arm else []
+        charts.append((f"labelled {unit}", curve(ours, theirs)))
+    return charts
+
+
+def _value(figures: Figures, unit: str, whose: str, point: Point | Spread, spread: Spread | None) -> Value:
+    low, high = (spread.low, spread.high) if spread else (None, None)
+    title = (
+        f"{whose}cycle {point.cycle}: {figures.metric} {point.value:.3f} with {point.images:,} images, {point.boxes:,} boxes"
+        + (f" (95 % interval {low:.3f} to {high:.3f})" if spread else "")
+    )
+    return Value(point.images if unit == "images" else point.boxes, point.value, title, low, high)
 
 
 def _classes(figures: Figures) -> list[ClassRow]:
@@ -112,50 +131,3 @@ def _limits(figures: Figures) -> list[tuple[str, str, float]]:
             ("annotator time" if in_time else name, f"{show(used[name])} of {show(allowed)}", min(used[name] / allowed, 1.0))
         )
     return rows
-
-
-def duration(seconds: float | None) -> str:
-    """42 s, 3 min 20 s, 2 h 5 min, or a dash."""
-    if seconds is None:
-        return "—"
-    total = round(seconds)
-    if total < 60:
-        return f"{total} s"
-    minutes, rest = divmod(total, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min" if minutes else f"{hours:,} h"
-
-
-def number(amount: float | None) -> str:
-    """A whole number with thousands parted, or a dash."""
-    return "—" if amount is None else f"{round(amount):,}"
-
-
-def value(metric: float | None) -> str:
-    """A metric with three decimals, or a dash."""
-    return "—" if metric is None else f"{metric:.3f}"
-
-
-def change(difference: float | None) -> str:
-    """A difference with its sign, or a dash."""
-    return "—" if difference is None else f"{difference:+.3f}"
-
-
-def size(amount: float) -> str:
-    """Bytes in kB, MB or GB, thousands of one another."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if amount >= factor:
-            return f"{amount / factor:.1f} {unit}"
-    return f"{amount:.0f} B"
-
-
-def loss(amount: float | None) -> str:
-    """A loss with three digits that count, or a dash."""
-    return "—" if amount is None else f"{amount:.3g}"
-
-
-def epochs(count: float | None) -> str:
-    """A number of epochs, which need not be whole, or a dash."""
-    return "—" if count is None else f"{count:,.4g}"

@@ -39,15 +39,23 @@ class Verdict:
     caution: str
 
 
-def verdict(points: Sequence[Point], metric: str) -> Verdict:
+def verdict(points: Sequence[Point], metric: str, *, compared: bool = False) -> Verdict:
     """Judge the last batches by what they added to the best value before them.
 
     Yes: the last batch added more than `NOISE`. Likely not: neither of the last two did. Else it is not clear.
+
+    Args:
+        points: the learning curve.
+        metric: its name.
+        compared: whether there is a comparison arm.
     """
-    caution = (
-        f"One run with one seed and no control arm: changes below {NOISE:g} are within what the same labels give when "
-        "trained again, and whether random images would have done as well was not measured."
-    )
+    noise = f"changes below {NOISE:g} are within what the same labels give when trained again"
+    caution = f"One run with one seed: {noise}. Whether random images do as well is judged below."
+    if not compared:
+        caution = (
+            f"One run with one seed and no control arm: {noise}, and whether random images would have done as well was not "
+            "measured."
+        )
     if not points:
         return Verdict(Answer.TOO_EARLY, "No cycle has been evaluated yet.", caution)
     last = points[-1]
