@@ -114,7 +114,8 @@ def greedy(
         objectives: the wishes; none means the order of the images.
         images: N, how many there are.
         chosen: indices of images chosen before: they count as represented, and are never picked.
-        open: [N] which images may be picked; None for all but the chosen ones.
+        open: [N] which images may be picked; None for all but the chosen ones. It is looked at again before every pick:
+            whoever asks may close images in it meanwhile (but open none), as a batch by distance does.
         combination: how wishes make one score.
         expected: about how many will be taken; only for speed.
         progress: told after each pick how many there are.
@@ -122,14 +123,15 @@ def greedy(
     Raises:
         SelectionError: an index is out of range or given twice, or shapes do not fit.
     """
-    closed = np.zeros(images, bool) if open is None else ~open
+    open_ = np.ones(images, bool) if open is None else open
+    closed = np.zeros(images, bool)
     taken = [] if chosen is None else [int(i) for i in chosen]
     closed[taken] = True
     terms = [_term(one, taken, combination) for one in objectives]
     picked = 0
-    while not closed.all():
+    while not (closed | ~open_).all():
         score = sum((one.strength * term.score() for one, term in zip(objectives, terms, strict=True)), np.zeros(images))
-        index = int(np.where(closed, -np.inf, score).argmax())
+        index = int(np.where(closed | ~open_, -np.inf, score).argmax())
         if any(term.ends(index) for term in terms):
             return
         why = "; ".join(term.why(index) for term in terms)

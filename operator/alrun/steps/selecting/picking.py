@@ -133,16 +133,22 @@ def _greedy(context: Context, inputs: Inputs, objectives: Sequence[Objective], b
     """The greedy choice. `before` images were chosen before this batch: sums that end it are of those after them."""
     params = context.params
     assert isinstance(params, SelectParams)
+    least = params.batch.min_distance
 
     def pick(chosen: NDArray[np.int64], open_: NDArray[np.bool_], expected: int) -> Iterator[Pick]:
-        return greedy(
+        frontier = None if least is None else _frontier(context, inputs, chosen, open_, compare=True)[1]
+        picks = greedy(
             [_left(one, chosen[before:]) for one in objectives],
             len(inputs.index.images),
             chosen=chosen,
-            open=open_,
+            open=open_ if frontier is None else frontier.open,
             combination=params.combination,
             expected=expected,
         )
+        for one in picks:
+            if frontier is not None:
+                frontier.take(one.index)  # closes what is too near, in the array that is looked at before the next pick
+            yield one
 
     return pick
 
