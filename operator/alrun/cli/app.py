@@ -31,6 +31,7 @@ COMMANDS = {
     "watch": ("watch:watch", "Show a run live until it ends."),
     "explain": ("explain:explain", "Say why a run waits or failed, since when, and what to do."),
     "report": ("report:report", "Fetch the report: learning curve, cost, results by class, picks."),
+    "replay": ("replay:replay", "Make the selection of a cycle again, and prove it identical."),
     "suspend": ("change:suspend", "End the running Job and start nothing until the run is resumed."),
     "resume": ("change:resume", "Go on with a suspended run, at the step that was ended."),
     "retry": ("change:retry", "Restart a run from a step."),
