@@ -1,6 +1,8 @@
 """report: the learning curve, what it cost, what was picked and why, on one page that needs nothing else.
 
-`verdict` judges, `figures` gathers, `chart` and `thumbnails` draw, `page` lays out.
+`figures` gathers, with the help of `cycles` (each in numbers), `arm` (the comparison arm), `space` (embeddings),
+`training` and `compression`; `verdict` and `judgement` judge; `chart`, `plan`, `balance` and `thumbnails` draw; `page`
+lays out.
 """
 
 from __future__ import annotations
@@ -32,4 +34,5 @@ def run(context: Context) -> StepResult:
         digest=context.digest_of(data, page),
         message=f"Worth labelling more? {figures.verdict.answer.capitalize()}. {figures.verdict.reason}",
         report=context.workspace.uri_of(paths.REPORT),
+        control=figures.arm.result if figures.arm else None,
     )

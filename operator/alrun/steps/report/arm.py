@@ -23,7 +23,7 @@ from ..detections import read_detections
 from ..scoring import sealed_truth
 from .compression import metrics_at, result_of
 from .cycles import CycleFigures, labels_of
-from .judgement import judgement
+from .judgement import judgement, sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Arm:
         pairs: where the two were compared.
         apart: cycles in which they could not be.
         result: the verdict; None where there can be none yet.
-        message: the verdict in words, or why there is none.
+        sentences: the verdict in words, or why there is none.
     """
 
     first: int
@@ -74,7 +74,7 @@ class Arm:
     pairs: tuple[Pair, ...]
     apart: tuple[int, ...]
     result: ControlStatus | None
-    message: str
+    sentences: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -109,11 +109,11 @@ def comparison_arm(
     judged = [one for one in cycles if metric in one.metrics]
     groups = _groups(context)
     if not own or judged[-1].cycle < first:
-        return Arm(first, own, [], [], (), (), None, "No model of the comparison arm has been evaluated yet.")
+        return Arm(first, own, [], [], (), (), None, ("No model of the comparison arm has been evaluated yet.",))
     if len(set(groups)) < FEWEST_GROUPS:
         what = "images" if len(set(groups)) == len(groups) else "groups of images"
         message = f"The test set has {len(set(groups))} {what}: too few to tell a difference from chance."
-        return Arm(first, own, [], [], (), (), None, message)
+        return Arm(first, own, [], [], (), (), None, (message,))
     judge = _judge(context, classes, metric, groups, models=len(judged) + len(own))
     spent = dict(zip((one.cycle for one in cycles), accumulate(one.annotator_seconds for one in cycles), strict=True))
     ours = [judge(context.workspace, one, spent[one.cycle]) for one in judged]
@@ -121,7 +121,6 @@ def comparison_arm(
     seconds = accumulate((one.annotator_seconds for one in own), initial=spent.get(first - 1, 0.0))
     theirs = [*shared, *(judge(view.workspace, one, so_far) for one, so_far in zip(own, [*seconds][1:], strict=True))]
     found = compare(ours, theirs, first)
-    result = None if found is None else judgement(found, metric)
     return Arm(
         first=first,
         cycles=own,
@@ -129,8 +128,8 @@ def comparison_arm(
         control=[_spread(point) for point in theirs],
         pairs=found.pairs if found else (),
         apart=found.apart if found else (),
-        result=result,
-        message=result.message if result else "The two arms have no number of labelled boxes in common yet.",
+        result=judgement(found, metric) if found else None,
+        sentences=sentences(found, metric) if found else ("The two arms have no number of labelled boxes in common yet.",),
     )
 
 

@@ -31,8 +31,13 @@ def judgement(found: Comparison, metric: str) -> ControlStatus:
         saved_images=saved.images if saved else None,
         saved_boxes=saved.boxes if saved else None,
         saved_seconds=saved.seconds if saved else None,
-        message=f"{_difference(found, metric)} {_saved(found, metric)} {CAUTION}",
+        message=" ".join(sentences(found, metric)),
     )
+
+
+def sentences(found: Comparison, metric: str) -> tuple[str, str, str]:
+    """The verdict with its figures, what the selection saved, and what the interval covers."""
+    return _difference(found, metric), _saved(found, metric), CAUTION
 
 
 def _difference(found: Comparison, metric: str) -> str:
