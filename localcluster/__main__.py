@@ -64,7 +64,8 @@ def _kubeconfig(cluster: Cluster, _: argparse.Namespace) -> int:
 
 
 def _tools(_: Cluster, __: argparse.Namespace) -> int:
-    print(f"export ALRUN_K8S_BIN={tools.kubernetes() / 'k8s'} ALRUN_VERSITYGW={tools.versitygw()}")
+    found = {"K8S_BIN": tools.kubernetes() / "k8s", "VERSITYGW": tools.versitygw(), "BROWSER": tools.browser()}
+    print("export " + " ".join(f"ALRUN_{name}={path}" for name, path in found.items()))
     return 0
 
 

@@ -16,6 +16,8 @@ from .settings import CACHE, GO, GO_SHA256, KIND, KUBERNETES, ROOT, VERSITYGW
 from .shell import SetUpError, run, say, succeeds
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+"""Names of the browser, as distributions have it; the first is Debian's."""
 SOURCES = ROOT / "localcluster" / "go"
 _OLDEST_GO = (1, 21)  # from here on, go fetches the toolchain that a module asks for by itself
 
@@ -129,6 +131,18 @@ def kind() -> Path:
         say(f"building kind {KIND}: about a minute")
         _install(program, f"sigs.k8s.io/kind@v{KIND}")
     return program
+
+
+def browser() -> Path:
+    """Chromium, in which the report is looked at: the machine's own, else Debian's."""
+    for name in BROWSERS:
+        if found := shutil.which(name):
+            return Path(found)
+    debian_packages({BROWSERS[0]: "chromium"})
+    found = shutil.which(BROWSERS[0])
+    if found is None:
+        raise SetUpError("the Debian package chromium has brought no program chromium")
+    return Path(found)
 
 
 def kubectl() -> Path:
