@@ -269,6 +269,21 @@ def test_report_goes_where_it_is_asked_to(
     assert "nowhere/x.html: No such file or directory; choose another place with --to" in capsys.readouterr().err
 
 
+def test_report_says_whether_the_selection_was_worth_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("alrun.cli.report.fetch_report", lambda store, environ, file: b"<html>")
+    control = {"verdict": "Worse", "metric": "mAP50", "difference": -0.04, "low": -0.05, "high": -0.03}
+    status = {"phase": "Training", "artifacts": {"report": "s3://o/report/index.html"}, "control": control}
+    cluster.runs = {"apples": manifest(status=status)}
+    assert alrun("report", "apples") == Exit.OK
+    shown = capsys.readouterr()
+    assert shown.out.endswith("apples-report.html\n")
+    assert shown.err == "Selection: worse than random: mAP50 -0.040 (-0.050 to -0.030) at equal boxes\n"
+    assert alrun("report", "apples", "--output", "json") == Exit.OK
+    assert json.loads(capsys.readouterr().out)["control"] == {**control, "message": ""}
+
+
 def test_run_that_is_not_there(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     assert alrun("explain", "plums") == Exit.USAGE
     assert capsys.readouterr().err.startswith("error: cannot get run orchard/plums: there is no such ActiveLearningRun")

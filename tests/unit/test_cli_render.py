@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from alrun.api.status import Progress
+from alrun.cli.durations import short_duration
 from alrun.cli.render import (
     change_line,
     cycle_rows,
     list_rows,
     notes,
     progress_text,
-    short_duration,
     size_text,
     table_text,
     tables,
@@ -130,6 +130,54 @@ def test_cycle_table() -> None:
         "1      200     6020   100  0.580  +0.110  1h5m",
         "2      300     9120   100",
     ]
+
+
+def test_cycle_table_with_a_comparison_arm() -> None:
+    arm = {"images": 200, "boxes": 5500, "metrics": {"mAP50": 0.5125}}
+    cycles = [CYCLES[0], {**CYCLES[1], "control": arm}, {**CYCLES[2], "control": {"images": 300}}]
+    assert table_text(cycle_rows(run(cycles=cycles))).splitlines() == [
+        "CYCLE  IMAGES  BOXES  NEW  MAP50  GAIN    RANDOM              TIME",
+        "0      100     3011   100  0.470                              12m",
+        "1      200     6020   100  0.580  +0.110  0.512 (5500 boxes)  1h5m",
+        "2      300     9120   100",
+    ]
+
+
+CONTROL = {
+    "verdict": "Better",
+    "metric": "mAP50",
+    "difference": 0.05,
+    "low": 0.01,
+    "high": 0.0901,
+    "savedImages": 52,
+    "savedBoxes": -140,
+    "savedSeconds": 3720.5,
+    "message": "Better than random: in full.",
+}
+
+
+@pytest.mark.parametrize(
+    ("control", "line"),
+    [
+        (
+            CONTROL,
+            "Selection: better than random: mAP50 +0.050 (+0.010 to +0.090) at equal boxes; random needed 52 images more, "
+            "140 boxes fewer, 1h2m of annotators more for the best mAP50",
+        ),
+        (
+            {"verdict": "NoDifference", "metric": "mAP", "difference": -0.004, "low": -0.03, "high": 0.02},
+            "Selection: no difference from random that the test set could show: mAP -0.004 (-0.030 to +0.020) at equal "
+            "boxes",
+        ),
+        (
+            {"verdict": "Worse", "metric": "mAP", "difference": -0.04, "low": -0.05, "high": -0.03},
+            "Selection: worse than random: mAP -0.040 (-0.050 to -0.030) at equal boxes",
+        ),
+    ],
+)
+def test_whether_the_selection_was_worth_it(control: dict[str, object], line: str) -> None:
+    assert notes(run(control=control)) == [line]
+    assert line in verdict(run(phase="Succeeded", control=control))
 
 
 def test_gain_is_over_the_best_before_and_not_over_the_last() -> None:

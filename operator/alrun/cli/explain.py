@@ -15,9 +15,10 @@ from alrun.api.status import Failure, Phase, StepStatus
 
 from .access import EventLine
 from .connection import connect
+from .durations import short_duration, since
 from .errors import CliError
 from .options import ContextOption, KubeconfigOption, NamespaceOption, Output, OutputOption, RunArgument
-from .render import legacy, notes, short_duration, since, step_text
+from .render import legacy, notes, step_text
 from .view import RunView
 from .watch import now
 

@@ -9,30 +9,12 @@ from typing import Any
 from alrun.api.base import format_time
 from alrun.api.status import CycleStatus, Phase, Progress, StepStatus
 
+from .comparison import comparison_lines
+from .durations import short_duration
 from .view import RunView
 
 Rows = list[list[str]]
 """A table: the first row is its head."""
-
-
-def short_duration(value: timedelta) -> str:
-    """A duration in at most two units, like kubectl's ages: 45s, 12m, 3h5m, 2d4h; never negative."""
-    total = max(int(value.total_seconds()), 0)
-    units = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
-    for place, (size, unit) in enumerate(units):
-        if total >= size:
-            first, rest = divmod(total, size)
-            following = units[place + 1 : place + 2]
-            if unit in "dh" or (unit == "m" and first < 10):
-                second = [f"{rest // small}{name}" for small, name in following if rest // small]
-                return f"{first}{unit}" + "".join(second)
-            return f"{first}{unit}"
-    return "0s"
-
-
-def since(moment: datetime, now: datetime) -> str:
-    """A moment, and how long ago it was."""
-    return f"{format_time(moment)} ({short_duration(now - moment)} ago)"
 
 
 def table_text(rows: Sequence[Sequence[str]]) -> str:
@@ -114,9 +96,13 @@ def change_line(run: RunView, at: datetime) -> str:
 
 
 def cycle_rows(run: RunView) -> Rows:
-    """The cycles in the status: labels bought, metric on the test set, its gain over the best cycle before, time."""
+    """The cycles in the status: labels bought, metric on the test set, its gain over the best cycle before, time.
+
+    With a comparison arm, its metric too, and the boxes that its model was trained on.
+    """
     metric = run.metric
-    rows = [["CYCLE", "IMAGES", "BOXES", "NEW", metric.upper(), "GAIN", "TIME"]]
+    compared = any(cycle.control is not None for cycle in run.status.cycles)
+    rows = [["CYCLE", "IMAGES", "BOXES", "NEW", metric.upper(), "GAIN", *(["RANDOM"] if compared else []), "TIME"]]
     best: float | None = None
     for cycle in run.status.cycles:
         value = cycle.metrics.get(metric)
@@ -129,12 +115,20 @@ def cycle_rows(run: RunView) -> Rows:
                 str(cycle.new_images),
                 "" if value is None else f"{value:.3f}",
                 gain,
+                *([_control_text(cycle, metric)] if compared else []),
                 _cycle_time(cycle),
             ]
         )
         if value is not None:
             best = value if best is None else max(best, value)
     return rows
+
+
+def _control_text(cycle: CycleStatus, metric: str) -> str:
+    """`0.512 (903 boxes)`."""
+    if cycle.control is None or metric not in cycle.control.metrics:
+        return ""
+    return f"{cycle.control.metrics[metric]:.3f} ({cycle.control.boxes} boxes)"
 
 
 def _cycle_time(cycle: CycleStatus) -> str:
@@ -203,7 +197,7 @@ def notes(run: RunView) -> list[str]:
     if run.status.anchors:
         shapes = ", ".join(f"{one.width:.4g} x {one.height:.4g}" for one in run.status.anchors)
         lines.append(f"Anchors (found by kmeans, in pixels): {shapes}")
-    return lines
+    return [*lines, *comparison_lines(run)]
 
 
 def tables(run: RunView) -> list[str]:

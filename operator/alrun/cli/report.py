@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from alrun.api.spec import Storage
 from alrun.api.step import Store
 
+from .comparison import comparison_lines
 from .connection import connect
 from .errors import CliError, Exit
 from .options import ContextOption, KubeconfigOption, NamespaceOption, Output, OutputOption, RunArgument
@@ -170,7 +171,8 @@ def report(
 ) -> None:
     """Fetch the report: learning curve, cost, results by class, picks."""
     kube = connect(namespace, context, kubeconfig)
-    place = report_place(kube.run(run))
+    found = kube.run(run)
+    place = report_place(found)
     store, environ = report_store(place, secret_of(kube, place, own), endpoint)
     page = fetch_report(store, environ, place.file)
     if str(to) == "-":
@@ -184,6 +186,10 @@ def report(
     if open_ and not webbrowser.open(target.as_uri()):
         typer.echo("There is no browser to open it with.", err=True)
     if output is Output.JSON:
-        typer.echo(json.dumps({"run": run, "uri": place.uri, "file": str(target), "bytes": len(page)}))
+        control = found.status.control
+        value = {"run": run, "uri": place.uri, "file": str(target), "bytes": len(page)}
+        typer.echo(json.dumps(value | ({"control": control.to_json()} if control else {}), ensure_ascii=False))
     else:
         typer.echo(str(target))
+        for line in comparison_lines(found):
+            typer.echo(line, err=True)  # the place of the file stays all that programs read
