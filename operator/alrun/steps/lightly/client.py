@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,8 @@ from lightly.openapi_generated.swagger_client.models import (
     DockerRunArtifactType,
     DockerRunScheduledCreateRequest,
     DockerRunScheduledPriority,
+    DockerRunState,
+    DockerRunUpdateRequest,
 )
 
 from alrun.steps.context import Context
@@ -80,7 +82,6 @@ class Platform:
     """
 
     def __init__(self, context: Context, environ: Mapping[str, str]) -> None:
-        self._say = context.say
         _log_through(context.say)
         if not environ.get(TOKEN, "").strip():
             raise LightlyError("TokenMissing", f"the variable {TOKEN} is empty")
@@ -129,8 +130,8 @@ class Platform:
 
         try:
             _asked("open the dataset", choose)
-        except ValueError as error:
-            raise LightlyError("DatasetNameTaken", f"the dataset {dataset_id} was deleted on the platform") from error
+        except ValueError:
+            raise LightlyError("DatasetGone", f"the platform has no dataset {dataset_id}") from None
 
     def create_dataset(self, name: str) -> str:
         """Id of a new dataset of images, which is then the one that all else is about."""
@@ -223,6 +224,11 @@ class Platform:
         take_back = self._docker.cancel_scheduled_docker_run_state_by_id
         _asked("cancel the run", lambda: take_back(dataset, scheduled, _request_timeout=_CANCEL_SECONDS))
 
+    def declare_crashed(self, run: str, why: str) -> None:
+        """Say of a run what its Worker cannot say any more."""
+        request = DockerRunUpdateRequest(state=DockerRunState.CRASHED, message=why)
+        _asked("end the run", lambda: self._docker.update_docker_run_by_id(run, request))
+
     def download_artifacts(self, scheduled: str, folder: Path) -> list[Path]:
         """What the run has left, as files in an empty local folder."""
         run = self._run(scheduled)
@@ -288,9 +294,15 @@ class _Told(logging.Handler):
         self._say(f"{record.name}: {record.getMessage()}")
 
 
-def _log_through(say: Callable[[str], None], names: Sequence[str] = ("urllib3", "lightly", "lightly-worker")) -> None:
-    """Have the client and what it uses log through `say`, and nowhere else."""
-    for name in names:
-        logger = logging.getLogger(name)
-        logger.handlers = [_Told(say)]
-        logger.propagate = False
+def _log_through(say: Callable[[str], None]) -> None:
+    """Have the client and what it uses log through `say`, and nowhere else.
+
+    The client gives the loggers of whole packages handlers of its own, which write URLs to standard error, and does so
+    again with each of its configurations. So the modules' own loggers are taken hold of, and they pass nothing on.
+    """
+    told = _Told(say)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith(("urllib3.", "lightly.")) or name == "lightly-worker":
+            logger = logging.getLogger(name)
+            logger.handlers = [told]
+            logger.propagate = False

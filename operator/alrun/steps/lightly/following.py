@@ -49,6 +49,7 @@ STATES = (
 WAITING = ("OPEN", "LOCKED")
 """No Worker has begun."""
 BAD_ENDS = frozenset({"FAILED", "ABORTED", "CRASHED"})
+ENDS = BAD_ENDS | {"COMPLETED", "CANCELED"}
 INTERVALS = (5.0, 10.0, 20.0)
 """Seconds between the first looks; after them it is `INTERVAL`."""
 INTERVAL = 30.0
@@ -175,9 +176,13 @@ class Follower:
         state = self.platform.worker(self.worker_id).state
         if state == "BUSY":
             self._busy, self._left = True, None
-        elif self._busy:  # a platform that never calls a Worker busy is not believed when it calls it idle
+        elif self._busy or (self.adopted and state == "IDLE"):
+            # A platform that never calls a Worker busy is not believed when it calls it idle; but where the Worker is that
+            # of this pod, it has nothing to do with what was begun in another.
             self._left = clock() if self._left is None else self._left
             if clock() - self._left >= GONE:
+                if self.adopted:
+                    raise RunLost
                 raise LightlyError(
                     "RunCrashed", f"the Worker is {state}, and has left the run behind in the state {sight.state}"
                 )

@@ -65,6 +65,10 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
             "The platform has a dataset of that name which is not this run's.",
             "write another name into selection.lightly.dataset of a new run, or delete the dataset on the platform",
         ),
+        "DatasetGone": Reason(
+            "The dataset of this run was deleted on the platform, and with it what was selected before.",
+            "make a new run; what is labelled already can be named by selection.labelledElsewhere",
+        ),
         "DatasourceRejected": Reason(
             "The platform cannot list, read or write the buckets in the way that it was told of.",
             "check the roles in selection.lightly.datasources (or the keys), their permissions and external ids, the region "

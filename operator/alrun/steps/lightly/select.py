@@ -35,7 +35,7 @@ from . import config
 from .artifacts import bring_artifacts
 from .client import Platform
 from .datasources import datasources_of, set_datasources
-from .following import Follower, RunLost
+from .following import ENDS, WAITING, Follower, RunLost
 from .given import metadata_keys, relevant_files, table_columns, write_embeddings, write_metadata
 from .reasons import LightlyError
 from .records import RunRecord, read_run, write_run
@@ -210,7 +210,9 @@ class _Asking:
         )
         try:
             sight = follower.follow()
-        except LightlyError:
+        except LightlyError as error:
+            if not (error.retryable and error.reason.startswith("Worker")):  # a run that waits is waited for again
+                self._give_up(scheduled)
             bring_artifacts(self.context, self.platform, scheduled)
             raise
         assert sight.run is not None
@@ -245,17 +247,19 @@ class _Asking:
             self.context.on_sigterm.remove(take_back)
 
     def _take_back(self, record: RunRecord) -> None:
-        """Cancel the run: nobody would wait for it any more. By its configuration, for its id may not be known yet."""
+        """Nobody will wait for the run any more. It is found by its configuration, for its id may not be known yet."""
         scheduled = self.platform.scheduled_with(record.config)
-        if scheduled is not None:
+        if scheduled is not None and self.platform.look(scheduled).state in WAITING:
             self.platform.cancel(scheduled)
             self.context.say(f"the scheduled run {scheduled} is cancelled")
 
     def _give_up(self, scheduled: str) -> None:
-        """Have the platform forget a run that nobody works on: as long as it counts as begun, no other begins."""
+        """Have the platform know that nobody works on a run: as long as it counts as begun, no other one begins."""
         try:
-            self.platform.cancel(scheduled)
+            sight = self.platform.look(scheduled)
+            if sight.state in WAITING:
+                self.platform.cancel(scheduled)
+            elif sight.run is not None and sight.state not in ENDS:
+                self.platform.declare_crashed(sight.run, "its Worker has ended, says alrun")
         except LightlyError as error:
-            if error.reason == "LightlyUnavailable":
-                raise
-            self.context.say(f"{error.message}; it is over")
+            self.context.say(error.message)
