@@ -127,7 +127,7 @@ class Bucket:
             attempt("canWrite", lambda: self._client.put_object(**place, Body=b"1"))
             if can["canWrite"]:
                 attempt("canOverwrite", lambda: self._client.put_object(**place, Body=b"2"))
-                attempt("canRead", lambda: self._client.get_object(**place)["Body"].read())
+                attempt("canRead", lambda: self.read(_PROBE))
                 self._client.delete_object(**place)
         elif first is not None and first.name:
             attempt("canRead", lambda: self._client.head_object(Bucket=self.bucket, Key=self.prefix + first.name))

@@ -109,7 +109,7 @@ def _shown(source: bodies.Datasource) -> dict[str, Any]:
 
 
 def _datasource(call: Call) -> Reply:
-    return Reply(value=_shown(call.state.dataset(call["dataset"]).datasource(call.text("purpose") or "INPUT")))
+    return Reply(value=_shown(call.state.dataset(call["dataset"]).datasource(call.text("purpose") or "INPUT_OUTPUT")))
 
 
 def _datasources(call: Call) -> Reply:

@@ -61,11 +61,8 @@ def of_variable(environ: Mapping[str, str]) -> list[Wish]:
 
 def of_dataset(name: str) -> list[Wish]:
     """The entries at the end of a dataset's name; words after `--` that are no way to fail belong to the name."""
-    found = []
-    for match in _NAME.finditer(name):
-        if match[1] in _AT_STATE | _VALUED | _PLAIN:
-            found.append(_wish(match[1], match[2] or "", match[0]))
-    return found
+    matches = (match for match in _NAME.finditer(name) if match[1] in _AT_STATE | _VALUED | _PLAIN)
+    return [_wish(match[1], match[2] or "", match[0]) for match in matches]
 
 
 def _wish(mode: str, value: str, entry: str) -> Wish:

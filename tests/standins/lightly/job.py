@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import choosing, metadata, pixels, predictions, report, vectors
-from .config import Config, ConfigCreate, Docker, Lightly, Selection
+from .config import Config, Docker, Lightly, Selection
 from .endings import Killed, RunEnd
 from .failures import Wish, wanted
 from .platform import Answered, Api, fetch
@@ -61,6 +61,16 @@ class Gathered:
     tasks: dict[str, predictions.Task] = field(default_factory=dict)
     embeddings: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     picks: list[str] = field(default_factory=list)
+
+
+def _refuse_what_the_stand_in_lacks(selection: Selection) -> None:
+    lacking = ["autoTasks"] if selection.auto_tasks else []
+    lacking += ["targetRange" for entry in selection.strategies if entry.strategy.target_range is not None]
+    lacking += [
+        "embeddings of objects" for entry in selection.strategies if entry.input.type == "EMBEDDINGS" and entry.input.task
+    ]
+    if lacking:
+        raise RunEnd("FAILED", f"{', '.join(lacking)}: the real Worker may have them, the stand-in has not")
 
 
 class Job:
@@ -126,13 +136,11 @@ class Job:
         return "COMPLETED"
 
     def _skips(self, state: str) -> bool:
-        objects = any(entry.input.type == "EMBEDDINGS" and entry.input.task for entry in self.config.selection.strategies) \
-            if self.config.selection else False  # fmt: skip
         return {
             "TRAINING": not self._docker.enable_training,
             "PRETAGGING": not self._docker.pretagging,
-            "INITIALIZING_OBJECT_CROPS": not objects,
-            "EMBEDDING_OBJECT_CROPS": not objects,
+            "INITIALIZING_OBJECT_CROPS": True,
+            "EMBEDDING_OBJECT_CROPS": True,
             "EMBEDDING_FULL_IMAGES": True,
             "COMPUTING_ACTIVE_LEARNING_SCORES": not self._got.tasks,
             "UPLOADING_REPORT": self._docker.upload_report is False,
@@ -177,7 +185,8 @@ class Job:
         except Answered as error:
             raise RunEnd("FAILED", str(error)) from error
         stored = self._api.call("GET", f"/v1/docker/worker/config/vX/{self._config_id}")
-        self.config = ConfigCreate(version=stored["version"], config=Config.model_validate(stored["config"])).config
+        self.config = Config.model_validate(stored["config"])
+        _refuse_what_the_stand_in_lacks(self._selection)
         inputs, lightly = (
             self._api.call("GET", f"/v1/datasets/{self._dataset}/datasource", purpose=purpose)
             for purpose in ("INPUT", "LIGHTLY")

@@ -56,8 +56,13 @@ def load(source: Source, images: Sequence[str]) -> tuple[list[Field], dict[str, 
     return fields, found
 
 
-def column(key: str, fields: Sequence[Field], custom: Mapping[str, Mapping[str, Any]], own: Sequence[Mapping[str, Any]],
-           images: Sequence[str]) -> list[Any]:  # fmt: skip
+def column(
+    key: str,
+    fields: Sequence[Field],
+    custom: Mapping[str, Mapping[str, Any]],
+    own: Sequence[Mapping[str, Any]],
+    images: Sequence[str],
+) -> list[Any]:
     """A value an image.
 
     Args:

@@ -35,7 +35,7 @@ def look(data: bytes) -> Look | None:
             full = image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    small = np.asarray(full.resize((_SIDE, _SIDE), Image.Resampling.BOX), dtype=np.float32) / 255
+    small = np.asarray(full.resize((_SIDE, _SIDE), Image.Resampling.BOX), dtype=np.float32) / np.float32(255)
     grey = np.asarray(full.convert("L"), dtype=np.float64) / 255
     edges = np.diff(grey, axis=0)[:, 1:] ** 2 + np.diff(grey, axis=1)[1:, :] ** 2
     metadata = {
@@ -54,4 +54,4 @@ def embeddings(looks: Sequence[Look]) -> NDArray[np.float32]:
     flat = flat - flat.mean(axis=0)
     lengths = np.linalg.norm(flat, axis=1, keepdims=True)
     unit = np.full((1, flat.shape[1]), flat.shape[1] ** -0.5, dtype=np.float32)
-    return np.where(lengths > 1e-6, flat / np.maximum(lengths, 1e-6), unit).astype(np.float32)
+    return np.asarray(np.where(lengths > 1e-6, flat / np.maximum(lengths, 1e-6), unit), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Lightly's list of relevant files: a path below the input's root a line, `prefix*`, or a gitignore pattern after a space."""
+"""Lightly's list of relevant files: a path below the input's root a line, `prefix*`, a gitignore pattern after a space."""
 
 from __future__ import annotations
 

@@ -85,13 +85,21 @@ def _handler(platform: Platform) -> type[BaseHTTPRequestHandler]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are written apart, and each would wait for the other's receipt
 
         def do_GET(self) -> None:
             self._answer()
 
-        do_POST = do_PUT = do_DELETE = do_GET
+        def do_POST(self) -> None:
+            self._answer()
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def do_PUT(self) -> None:
+            self._answer()
+
+        def do_DELETE(self) -> None:
+            self._answer()
+
+        def log_message(self, *_: Any) -> None:
             _log.info("%s %s", self.command, self.path.partition("?")[0])  # never the query, which holds the token
 
         def _answer(self) -> None:

@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from . import bodies
 from .config import Config
 from .errors import ApiError, malformed, unknown
 from .states import END, may_follow
 
+T = TypeVar("T")
 INITIAL_TAG = "initial-tag"
 _OFFLINE_AFTER_MS = 180_000
 _PRIORITIES = ("CRITICAL", "HIGH", "MID", "LOW")
@@ -75,7 +76,7 @@ class Dataset:
         Raises:
             ApiError: there is none.
         """
-        return _found((tag for tag in self.tags if tag.id == key), "TAG_UNKNOWN", "tag", key)
+        return _get({tag.id: tag for tag in self.tags}, key, "TAG_UNKNOWN", "tag")
 
 
 @dataclass
@@ -380,13 +381,7 @@ class State:
             }
 
 
-def _get(table: dict[str, Any], key: str, code: str, what: str) -> Any:
+def _get(table: dict[str, T], key: str, code: str, what: str) -> T:
     if key not in table:
         raise unknown(code, what, key)
     return table[key]
-
-
-def _found(matches: Any, code: str, what: str, key: str) -> Any:
-    for match in matches:
-        return match
-    raise unknown(code, what, key)

@@ -30,8 +30,9 @@ def parse(data: bytes, name: str, dimensions: int, images: Sequence[str]) -> NDA
     header = ["filenames", *(f"embedding_{number}" for number in range(dimensions)), "labels"]
     if not rows or rows[0] != header:
         found = len(rows[0]) - 2 if rows else 0
-        text = f"{where}: columns must be filenames, embedding_0 … embedding_{dimensions - 1}, labels, for num_ftrs is {dimensions}"
-        raise RunEnd("ABORTED", f"{text}; there are {found} embeddings" if found != dimensions else text)
+        columns = f"filenames, embedding_0 … embedding_{dimensions - 1}, labels"
+        text = f"{where}: the columns must be {columns}, since num_ftrs is {dimensions}; there are {found} between the two"
+        raise RunEnd("ABORTED", text)
     of: dict[str, list[float]] = {}
     for number, row in enumerate(rows[1:], 2):
         try:
@@ -40,9 +41,7 @@ def parse(data: bytes, name: str, dimensions: int, images: Sequence[str]) -> NDA
             values = []
         wrong = len(row) != len(header) or row[-1] != "0" or not all(map(math.isfinite, values)) or row[0] in of
         if wrong or not values:
-            raise RunEnd(
-                "ABORTED", f"{where} line {number}: {row[:1]} is twice there, has no number, or a label that is not 0"
-            )
+            raise RunEnd("ABORTED", f"{where} line {number}: {row[:1]} is there twice, or lacks a number, or the label 0")
         of[row[0]] = values
     missing = [image for image in images if image not in of]
     if missing:
