@@ -61,14 +61,14 @@ def fails(context, reason, message):
     assert caught.value.remedy
 
 
-def farthest(chosen, count, weights=None):
+def farthest(chosen, count, weights=None, among=range(30)):
     """k-centre, or CORAL, on the classical features, the plain way."""
     x = space(Pool(POOL, embeddings=vectors(30))).astype(np.float64)
     d = np.linalg.norm(x[:, None] - x[None], axis=2)
     chosen, found = list(chosen), []
     for _ in range(count):
         values = d[:, chosen].min(axis=1) * (1 if weights is None else weights)
-        values[chosen] = -np.inf
+        values[[place for place in range(30) if place in chosen or place not in among]] = -np.inf
         chosen.append(int(values.argmax()))
         found.append(chosen[-1])
     return found
@@ -415,6 +415,25 @@ def test_a_batch_for_every_folder_or_group(make):
         context = make(strategies=widest, batch_per=per, batch=Batch(count=2))
         assert run(context) == [14, 29, 13, 28]
         assert run(make(strategies=widest, batch_per=per, batch=Batch(count=2), limit=3)) == [14, 29, 13]
+
+
+def test_in_a_folder_the_rule_keeps_away_from_what_is_chosen_in_the_others(make):
+    label(make(), [POOL[0], POOL[20]])
+    predictions(make(), [(place, 0.4 + place / 60, "pear") for place in range(5, 25)])
+    alone = {"batch_per": BatchPer.FOLDER, "batch": Batch(count=3), "embeddings": CLASSICAL}
+    first = farthest([0, 20], 3, among=range(15))
+    second = farthest([0, 20, *first], 3, among=range(15, 30))
+    in_turn = [place for pair in zip(first, second, strict=True) for place in pair]
+    assert run(make(cycle=1, strategies=[DIVERSITY], **alone)) == in_turn
+    # every rule and every wish, in folders as small as the pool they are of
+    for cycle, wishes in ((1, [UNCERTAINTY, DIVERSITY]), (1, [])):
+        found = run(make(cycle=cycle, strategies=wishes, rule=Rule.STRATEGIES if wishes else Rule.DEFAULT, **alone))
+        assert [place < 15 for place in found] == [True, False] * 3
+        assert not {0, 20} & set(found)
+    pears = strategy("PREDICTIONS", "BALANCE", name="CLASS_DISTRIBUTION", distribution="UNIFORM")
+    assert set(run(make(cycle=1, strategies=[pears], **alone))) == {1, 2, 3, 15, 16, 17}
+    short = strategy("METADATA", "WEIGHTS", key="width", stoppingConditionMaxSum=250)
+    assert run(make(cycle=1, strategies=[short], **alone)) == [14, 13]
 
 
 # What may be picked

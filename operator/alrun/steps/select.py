@@ -146,13 +146,13 @@ def _apart(left_out: Mapping[str, int]) -> str:
 
 
 def _table(rows: Sequence[Row], index: PoolIndex) -> pa.Table:
-    groups = index.column("group").to_pylist()
+    places = pa.array([row.index for row in rows], pa.int64())
     columns = [
         [index.images[row.index] for row in rows],
         list(range(len(rows))),
         [row.score for row in rows],
         [row.rule for row in rows],
         [row.why for row in rows],
-        [groups[row.index] for row in rows],
+        index.column("group").take(places).to_pylist(),
     ]
     return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)

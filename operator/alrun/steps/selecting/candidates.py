@@ -18,6 +18,7 @@ from alrun.data.stores import FileNotFoundInStore
 from alrun.data.user_tables import Names, read_list
 from alrun.learn.selection.duplicates import by_embedding, by_hash
 from alrun.steps.context import Context, StepError
+from alrun.steps.labelled import annotated_in
 
 from .files import FIELD_LIST, user_file
 
@@ -149,8 +150,7 @@ def _labelled(context: Context, index: PoolIndex) -> NDArray[np.int64]:
     """Places of the images labelled in the cycles before this one, in the order they were labelled."""
     found: list[int] = []
     for earlier in range(context.input.cycle):
-        path = paths.annotated(earlier)
-        found += places(context.read_table(path, ["image"]).column("image").to_pylist(), index, path)
+        found += places(annotated_in(context, earlier), index, paths.annotated(earlier))
     return np.array(found, np.int64)
 
 

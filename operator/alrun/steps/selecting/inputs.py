@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from alrun.api.selection import Distribution, InputType, Operation, Strategy, StrategyInput, StrategyType
+from alrun.api.selection import BatchPer, Distribution, InputType, Operation, Strategy, StrategyInput, StrategyType
 from alrun.api.step import SelectParams
 from alrun.data.user_tables import Column, Names, read_table
 from alrun.learn.selection.affinity import NEIGHBOURS, similarity, typicality
@@ -81,6 +81,15 @@ class Inputs:
     def classes(self) -> list[str]:
         """Classes of the run."""
         return classes_of(self._context)
+
+    @cached_property
+    def regions(self) -> NDArray[np.int64] | None:
+        """[N] number of the folder or group that is given a batch of its own; None: the pool is given one."""
+        per = self._params.batch_per
+        if per is BatchPer.POOL:
+            return None
+        names = folders(self.index.images) if per is BatchPer.FOLDER else self.index.column("group").to_pylist()
+        return np.unique(np.array(names, object), return_inverse=True)[1].astype(np.int64)
 
     def class_number(self, name: str, field: str) -> int:
         """Number of a class.

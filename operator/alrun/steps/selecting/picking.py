@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alrun.api.selection import BatchPer, Combination, InputType, Strategy, StrategyType
+from alrun.api.selection import Combination, InputType, Strategy, StrategyType
 from alrun.api.step import Rule, SelectParams
 from alrun.learn.selection.batch import Picker, Recipe
 from alrun.learn.selection.default import default_rule
-from alrun.learn.selection.draw import random
-from alrun.learn.selection.objective import Objective, Weights, greedy
+from alrun.learn.selection.draw import order_of, random
+from alrun.learn.selection.objective import Balance, Diversity, Objective, greedy
 from alrun.learn.selection.pool import Frontier, Pick, Pool
+from alrun.learn.selection.predictions import Predictions
 from alrun.learn.selection.scores import shown, with_objects
 from alrun.steps.context import Context
 
-from .candidates import Candidates, folders
+from .candidates import Candidates
 from .inputs import Inputs, name_of
 
 RANDOM = "Random"
 """What the rule of an image is called that was drawn at random: RandomShare looks for it."""
+
+Indices = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Rows = TypeVar("Rows", Indices, Mask, NDArray[np.float32], NDArray[np.float64])
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Way:
 
     name: str
     picker: Picker
-    allowed: NDArray[np.bool_]
+    allowed: Mask
 
 
 def way_of(context: Context, inputs: Inputs, found: Candidates) -> Way:
@@ -63,10 +69,18 @@ def way_of(context: Context, inputs: Inputs, found: Candidates) -> Way:
 
 def draw(context: Context, inputs: Inputs, seed: int) -> Picker:
     """Random picks in the order of a keyed hash of the names: every cycle goes on where the last one ended."""
+    params = context.params
+    assert isinstance(params, SelectParams)
+    least = params.batch.min_distance
+    order: list[Indices] = []
 
-    def pick(chosen: NDArray[np.int64], open_: NDArray[np.bool_], expected: int) -> Iterator[Pick]:
-        pool, frontier = _frontier(context, inputs, chosen, open_, compare=False)
-        return random(pool, frontier, seed)
+    def pick(chosen: Indices, open_: Mask, expected: int) -> Iterator[Pick]:
+        pool = Pool(inputs.index.images, chosen)
+        if not order:
+            order.append(order_of(pool, seed))
+        frontier = Frontier(pool, None if least is None else inputs.points, least)
+        frontier.open &= open_
+        return random(pool, frontier, seed, order[0])
 
     return pick
 
@@ -85,7 +99,7 @@ def recipe_of(context: Context, inputs: Inputs) -> Recipe:
     return Recipe(
         batch=params.batch,
         limit=params.limit,
-        regions=_regions(inputs, params.batch_per),
+        regions=inputs.regions,
         kinds=[(shown(inputs.predictions, number), shares[number]) for number in sorted(shares)] if predicted else [],
         objects=with_objects(inputs.predictions) if shared else None,
         no_object_share=params.no_object_share if shared else None,
@@ -93,19 +107,11 @@ def recipe_of(context: Context, inputs: Inputs) -> Recipe:
     )
 
 
-def _regions(inputs: Inputs, per: BatchPer) -> NDArray[np.int64] | None:
-    if per is BatchPer.POOL:
-        return None
-    index = inputs.index
-    names = folders(index.images) if per is BatchPer.FOLDER else index.column("group").to_pylist()
-    return np.unique(np.array(names, object), return_inverse=True)[1].astype(np.int64)
-
-
 def _is_draw(strategies: Sequence[Strategy]) -> bool:
     """Whether all that is asked for is chance."""
-    if len(strategies) > 1:
-        return False
-    return all(one.input.type is InputType.RANDOM and one.strategy.stopping_condition_max_sum is None for one in strategies)
+    return len(strategies) <= 1 and all(
+        one.input.type is InputType.RANDOM and one.strategy.stopping_condition_max_sum is None for one in strategies
+    )
 
 
 def _seed_of(context: Context, strategies: Sequence[Strategy]) -> int:
@@ -113,60 +119,120 @@ def _seed_of(context: Context, strategies: Sequence[Strategy]) -> int:
     return given[0] if given else context.input.seed
 
 
+# Rules on a part of the pool
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """What a rule sees: the whole pool or, where each folder or group is given a batch of its own, the images of one of
+    them and those that are chosen.
+
+    Attributes:
+        rows: [n] places in the pool, rising; None: all.
+        chosen: places among the rows.
+        open: [n] which may be picked.
+    """
+
+    rows: Indices | None
+    chosen: Indices
+    open: Mask
+
+    def of(self, values: Rows) -> Rows:
+        """The rows of an array that has one for each image of the pool."""
+        return values if self.rows is None else values[self.rows]
+
+    def images(self, images: Sequence[str]) -> Sequence[str]:
+        """Names of the images."""
+        return images if self.rows is None else [images[row] for row in self.rows.tolist()]
+
+    def predictions(self, found: Predictions) -> Predictions:
+        """What is predicted of the images."""
+        if self.rows is None:
+            return found
+        kept = np.isin(found.image, self.rows)
+        image = np.searchsorted(self.rows, found.image[kept])
+        return Predictions(image, found.label[kept], found.score[kept], len(self.rows), found.labels)
+
+    def objective(self, one: Objective, before: int) -> Objective:
+        """A wish for these images. What was picked of the batch before has used up some of the sum that ends it."""
+        if isinstance(one, Diversity):
+            return one if self.rows is None else replace(one, points=self.of(one.points))
+        if isinstance(one, Balance):
+            return one if self.rows is None else replace(one, distributions=self.of(one.distributions))
+        values, most = self.of(one.values), one.maximum_sum
+        if most is not None:
+            most = max(0.0, most - float(values[self.chosen[before:]].sum()))
+        return replace(one, values=values, maximum_sum=most)
+
+    def pool_picks(self, picks: Iterator[Pick]) -> Iterator[Pick]:
+        """The picks with their places in the pool."""
+        if self.rows is None:
+            return picks
+        rows = self.rows
+        return (replace(one, index=int(rows[one.index])) for one in picks)
+
+
+def _scope(inputs: Inputs, chosen: Indices, open_: Mask) -> _Scope:
+    regions = inputs.regions
+    if regions is None:
+        return _Scope(None, chosen, open_)
+    seen = regions == regions[open_.argmax()]
+    seen[chosen] = True
+    rows = np.flatnonzero(seen)
+    return _Scope(rows, np.searchsorted(rows, chosen), open_[rows])
+
+
 def _default(context: Context, inputs: Inputs) -> Picker:
-    def pick(chosen: NDArray[np.int64], open_: NDArray[np.bool_], expected: int) -> Iterator[Pick]:
-        pool, frontier = _frontier(context, inputs, chosen, open_, compare=True)
-        return default_rule(
+    def pick(chosen: Indices, open_: Mask, expected: int) -> Iterator[Pick]:
+        scope = _scope(inputs, chosen, open_)
+        pool, points, frontier = _frontier(context, inputs, scope)
+        picks = default_rule(
             pool,
             frontier,
-            inputs.points,
+            points,
             cycle=context.input.cycle,
             seed=context.input.seed,
             expected=expected,
-            predictions=inputs.predictions,
+            predictions=scope.predictions(inputs.predictions),
         )
+        return scope.pool_picks(picks)
 
     return pick
 
 
 def _greedy(context: Context, inputs: Inputs, objectives: Sequence[Objective], before: int) -> Picker:
-    """The greedy choice. `before` images were chosen before this batch: sums that end it are of those after them."""
+    """The greedy choice. `before` images were chosen before this batch."""
     params = context.params
     assert isinstance(params, SelectParams)
-    least = params.batch.min_distance
 
-    def pick(chosen: NDArray[np.int64], open_: NDArray[np.bool_], expected: int) -> Iterator[Pick]:
-        frontier = None if least is None else _frontier(context, inputs, chosen, open_, compare=True)[1]
+    def pick(chosen: Indices, open_: Mask, expected: int) -> Iterator[Pick]:
+        scope = _scope(inputs, chosen, open_)
+        frontier = None if params.batch.min_distance is None else _frontier(context, inputs, scope)[2]
         picks = greedy(
-            [_left(one, chosen[before:]) for one in objectives],
-            len(inputs.index.images),
-            chosen=chosen,
-            open=open_ if frontier is None else frontier.open,
+            [scope.objective(one, before) for one in objectives],
+            len(scope.open),
+            chosen=scope.chosen,
+            open=scope.open if frontier is None else frontier.open,
             combination=params.combination,
             expected=expected,
         )
-        for one in picks:
-            if frontier is not None:
-                frontier.take(one.index)  # closes what is too near, in the array that is looked at before the next pick
-            yield one
+        return scope.pool_picks(picks if frontier is None else _apart(picks, frontier))
 
     return pick
 
 
-def _left(objective: Objective, picked: NDArray[np.int64]) -> Objective:
-    """The objective, with what the batch has left of the sum of weights that ends it."""
-    if not isinstance(objective, Weights) or objective.maximum_sum is None:
-        return objective
-    return replace(objective, maximum_sum=max(0.0, objective.maximum_sum - float(objective.values[picked].sum())))
+def _apart(picks: Iterator[Pick], frontier: Frontier) -> Iterator[Pick]:
+    """Close what is too near to each pick: the rule looks at the frontier again before the next one."""
+    for one in picks:
+        frontier.take(one.index)
+        yield one
 
 
-def _frontier(
-    context: Context, inputs: Inputs, chosen: NDArray[np.int64], open_: NDArray[np.bool_], *, compare: bool
-) -> tuple[Pool, Frontier]:
+def _frontier(context: Context, inputs: Inputs, scope: _Scope) -> tuple[Pool, NDArray[np.float32], Frontier]:
     params = context.params
     assert isinstance(params, SelectParams)
-    pool = Pool(inputs.index.images, chosen)
-    points = inputs.points if compare or params.batch.min_distance is not None else None
+    pool = Pool(scope.images(inputs.index.images), scope.chosen)
+    points = scope.of(inputs.points)
     frontier = Frontier(pool, points, params.batch.min_distance)
-    frontier.open &= open_
-    return pool, frontier
+    frontier.open &= scope.open
+    return pool, points, frontier

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from alrun.api import paths
 from alrun.learn.selection.predictions import Predictions
@@ -49,14 +53,23 @@ def predictions(context: Context, index: PoolIndex, threshold: float) -> Predict
             if not ((score >= 0) & (score <= 1)).all():
                 raise StepError("PredictionInvalid", f"{path} has a box whose score is not in 0..1", INFER_AGAIN)
             kept = score >= threshold
-            names = batch.column("class").to_pylist()
-            unknown = next((name for name in names if name not in number), None)
-            if unknown is not None:
-                raise StepError(
-                    "PredictionInvalid", f"{path} has a box of {unknown!r}, which is no class of the run", INFER_AGAIN
-                )
-            rows.append(np.array(places(batch.column("image").to_pylist(), index, path), np.int64)[kept])
-            labels.append(np.array([number[name] for name in names], np.int64)[kept])
+            images, image = _coded(batch.column("image"))
+            names, name = _coded(batch.column("class"))
+            rows.append(np.array(places(images, index, path), np.int64)[image[kept]])
+            labels.append(np.array(_numbers(names, number, path), np.int64)[name[kept]])
             scores.append(score[kept])
         context.progress(done, len(files), "shards of predictions")
     return Predictions(np.concatenate(rows), np.concatenate(labels), np.concatenate(scores), len(index.images), len(classes))
+
+
+def _coded(column: pa.Array) -> tuple[list[str], NDArray[np.int32]]:
+    """(different values, [B] number of each row's value): what stands there many times is looked up once."""
+    encoded = column.dictionary_encode()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+
+
+def _numbers(names: list[str], number: Mapping[str, int], path: str) -> list[int]:
+    unknown = next((name for name in names if name not in number), None)
+    if unknown is not None:
+        raise StepError("PredictionInvalid", f"{path} has a box of {unknown!r}, which is no class of the run", INFER_AGAIN)
+    return [number[name] for name in names]
