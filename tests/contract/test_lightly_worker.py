@@ -60,7 +60,7 @@ def test_dataset_grows_by_new_images_from_run_to_run(site: Site, orchard: Orchar
     assert [tag.tot_size for tag in site.client.get_all_tags()] == [8, 8, 8]
     assert site.client.get_filenames_in_tag(site.client.get_tag_by_name("initial-tag")) == everything
     tasks = site.client.export_label_studio_tasks_by_tag_name("initial-tag")
-    assert [task["data"]["lightlyFileName"] for task in tasks] == everything
+    assert [task.data.lightly_file_name for task in tasks] == everything
     rows = site.client.export_filenames_and_read_urls_by_tag_name("initial-tag")
     assert rows[0]["readUrl"] == "http://localhost:3456/" + first[0].replace(" ", "%20")
     assert site.client.get_compute_workers()[0].state == "OFFLINE"
@@ -269,7 +269,7 @@ def test_worker_does_not_start_without_who_it_is(site: Site, caplog: pytest.LogC
         "The platform refuses this Worker",
         "The platform refuses this Worker",
         "Your Lightly license has expired",
-        "LIGHTLY_STANDIN_FAIL holds 'sometimes', which is no way to fail",
+        "'sometimes' is no way to fail",
         "Could not override 'workers.id'",
     ]
 

@@ -54,7 +54,7 @@ def of_variable(environ: Mapping[str, str]) -> list[Wish]:
     for entry in filter(None, (part.strip() for part in environ.get(VARIABLE, "").split(","))):
         match = _VARIABLE.fullmatch(entry)
         if match is None:
-            raise ValueError(f"{VARIABLE} holds {entry!r}, which is no way to fail")
+            raise ValueError(f"{entry!r} is no way to fail")
         found.append(_wish(match[1], match[2] or match[3] or "", entry))
     return found
 

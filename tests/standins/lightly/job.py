@@ -180,12 +180,12 @@ class Job:
     # The states, in order.
 
     def _initializing(self) -> None:
+        stored = self._api.call("GET", f"/v1/docker/worker/config/vX/{self._config_id}")
+        self.config = Config.model_validate(stored["config"])
         try:
             self._api.call("POST", "/v1/docker/workerAuthorization", {"hashedTaskDescription": self.run})
         except Answered as error:
             raise RunEnd("FAILED", str(error)) from error
-        stored = self._api.call("GET", f"/v1/docker/worker/config/vX/{self._config_id}")
-        self.config = Config.model_validate(stored["config"])
         _refuse_what_the_stand_in_lacks(self._selection)
         inputs, lightly = (
             self._api.call("GET", f"/v1/datasets/{self._dataset}/datasource", purpose=purpose)
@@ -244,7 +244,7 @@ class Job:
 
     def _checking_corruptness(self) -> None:
         got = self._got
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(4) as pool:
             looks = list(pool.map(lambda name: pixels.look(got.readers[name]()), got.names))
         got.looks = {name: one for name, one in zip(got.names, looks, strict=True) if one is not None}
         got.corrupt = [name for name in got.names if name not in got.looks]
