@@ -113,7 +113,7 @@ class Pod:
         log, scratch = self.root / "termination-log", self.root / "scratch"
         log.unlink(missing_ok=True)
         scratch.mkdir(exist_ok=True)
-        arguments = (self.given.params.step, self.root / "input.json", self.environ, log, scratch)
+        arguments = (self.given.name, self.root / "input.json", self.environ, log, scratch)
         return frame.main(*arguments, part=part, work_path=self.work.root)
 
     def outcome(self) -> StepResult | StepFailure | None:

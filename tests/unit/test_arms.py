@@ -9,18 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alrun.api import paths
-from alrun.api.step import EvaluateParams, ExitCode, StepName, StepResult
+from alrun.api.step import AnnotateParams, EvaluateParams, ExitCode, StepName, StepResult, TrainParams
+from alrun.api.training import StartFrom
 from alrun.data.folder import FolderStore
 from alrun.data.stores import FileNotFoundInStore, StoreDenied
+from alrun.steps import annotate
 from alrun.steps import run as frame
 from alrun.steps.arms import ArmStore
 from alrun.steps.context import Context
+from alrun.steps.labelled import labelled_in
 
+from .foreign_runs import Orchard, custom, planted
 from .step_runs import World
 
 SHARED = {
@@ -177,6 +182,66 @@ def test_which_arm_a_cycle_belongs_to(first: int, cycle: int) -> None:
 
 
 # Steps
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return planted(tmp_path_factory.mktemp("prepared"))
+
+
+def test_steps_of_the_arm_build_on_its_own_labels_and_models(tmp_path: Path, prepared: Path) -> None:
+    """In cycle 1 nothing was drawn for the arm; in cycle 2 it goes on from the model of cycle 0, which both share."""
+    orchard = Orchard(tmp_path, prepared)
+    orchard.label(0, [3, 4])
+    orchard.label(1, [5, 6])
+    orchard.label(2, [7])
+    orchard.put(f"{paths.model_folder(0, 'train')}/weights.npz", "of cycle 0")
+    orchard.put(f"{paths.model_folder(1, 'train')}/weights.npz", "of the run's cycle 1")
+    before = orchard.files("")
+
+    annotating = orchard.world.context(AnnotateParams(), 2, control=1)
+    annotating.workspace = ArmStore(annotating.workspace, 1)
+    annotating.write_table(paths.selection(2), pa.table({"image": ["pool/6.png", "pool/8.png"], "rank": [0, 1]}))
+    assert annotate.run(annotating).counts == {"images": 2, "boxes": 4}
+    assert labelled_in(annotating) == {"pool/3.png": 0, "pool/4.png": 0, "pool/6.png": 2, "pool/8.png": 2}
+
+    pod = orchard.pod(TrainParams(start_from=StartFrom.PREVIOUS_MODEL), 2, control=1, **custom())
+    pod.stage_in()
+    assert pod.work.at("/alrun/models/start.npz").read_text() == "of cycle 0"
+    names = json.loads(pod.work.at("/alrun/names.json").read_text())
+    assert sorted(name for part in names.values() for name in part.values()) == [
+        "pool/3.png",
+        "pool/4.png",
+        "pool/6.png",
+        "pool/8.png",
+    ]
+    pod.put("/alrun/out/train/model/weights.npz", "of the arm")
+    pod.end("train")
+    result = pod.stage_out()
+    assert result.model == orchard.uri("control/cycles/002/train/model/weights.npz")
+
+    pod = orchard.pod(EvaluateParams(), 2, control=1, **custom())
+    pod.stage_in()
+    assert pod.work.at("/alrun/models/model.npz").read_text() == "of the arm"
+    pod.predict("/alrun/out/infer/labels", {f"0000000{number}": [] for number in range(3)})
+    pod.end("infer")
+    assert pod.stage_out().metrics["mAP50"] == 0.0
+    after = orchard.files("")
+    assert {name: data for name, data in after.items() if not name.startswith("control/")} == before
+    assert {name for name in after if name.startswith("control/cycles/002/evaluate")} == {
+        "control/cycles/002/evaluate/detections.parquet",
+        "control/cycles/002/evaluate/logs/infer.log",
+        "control/cycles/002/evaluate/metrics.json",
+        "control/cycles/002/evaluate/result.json",
+    }
+    assert not any(name.startswith("control/cycles/001") for name in after)
+
+
+def test_a_table_of_the_runs_own_must_be_there(tmp_path: Path, prepared: Path) -> None:
+    orchard = Orchard(tmp_path, prepared)
+    orchard.label(1, [5])
+    with pytest.raises(FileNotFoundInStore, match=r"cycles/000/annotate/images\.parquet does not exist"):
+        labelled_in(orchard.world.context(TrainParams(), 1))
 
 
 def in_frame(

@@ -21,6 +21,7 @@ from alrun.data.boxes import Box
 from alrun.data.labels import stem
 
 from .context import Context, StepError
+from .labelled import annotated_in
 
 SCHEMA = pa.schema([("image", pa.string()), ("boxes", pa.int32()), ("seconds", pa.float64())])
 _ROUNDING = 1e-6  # seconds; sums of decimal costs are not exact
@@ -99,7 +100,7 @@ def _picks(context: Context, cycle: int) -> list[str]:
     pool = _images(context, paths.POOL_INDEX)
     _refuse(path, "not in the pool", [image for image in picks if image not in pool])
     for earlier in range(cycle):
-        before = _images(context, paths.annotated(earlier))
+        before = set(annotated_in(context, earlier))
         _refuse(path, f"labelled in cycle {earlier} already", [image for image in picks if image in before])
     return picks
 

@@ -29,6 +29,30 @@ def labelled(context: Context, classes: Sequence[str]) -> dict[str, list[Box]]:
     return dict(read_labels(context, cycles, cycles, classes))
 
 
+def annotated_in(context: Context, cycle: int) -> list[str]:
+    """Images that were labelled in a cycle, in order.
+
+    The comparison arm has no such table of a cycle in which nothing was drawn for it, as may happen with small batches.
+    """
+    if _passed_over(context, cycle):
+        return []
+    images: list[str] = context.read_table(paths.annotated(cycle), ["image"]).column("image").to_pylist()
+    return images
+
+
+def cycle_before(context: Context) -> int:
+    """The cycle before in which a model was trained; the comparison arm trains none where nothing was drawn for it."""
+    cycle = context.input.cycle - 1
+    while _passed_over(context, cycle):
+        cycle -= 1
+    return cycle
+
+
+def _passed_over(context: Context, cycle: int) -> bool:
+    own = context.input.control is not None and context.input.control <= cycle < context.input.cycle
+    return own and not context.workspace.exists(paths.annotated(cycle))
+
+
 def labelled_in(context: Context) -> dict[str, int]:
     """Image -> the cycle in which it was labelled, of this cycle and all before it, by image.
 
@@ -37,8 +61,7 @@ def labelled_in(context: Context) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     for cycle in range(context.input.cycle + 1):
-        images = context.read_table(paths.annotated(cycle), ["image"])["image"].to_pylist()
-        found |= dict.fromkeys(images, cycle)
+        found |= dict.fromkeys(annotated_in(context, cycle), cycle)
     if not found:
         raise StepError(
             "NothingLabelled",

@@ -18,7 +18,7 @@ from alrun.learn.detector.training import Epoch, Examples, LossNotFiniteError, S
 
 from .context import Context, StepError
 from .index import classes_of
-from .labelled import groups_of, labelled, validation_images
+from .labelled import cycle_before, groups_of, labelled, validation_images
 from .models import model_path, read_model
 from .pictures import pictures
 from .scoring import truth_of
@@ -76,11 +76,12 @@ def starting_model(context: Context, params: TrainParams, classes: tuple[str, ..
     size, cycle = params.embedded.input, context.input.cycle
     if params.start_from is StartFrom.SCRATCH or cycle == 0:
         return Model.fresh(classes, size.width, size.height, context.input.seed)
-    earlier = read_model(context, cycle - 1)
+    before = cycle_before(context)
+    earlier = read_model(context, before)
     if earlier.classes != classes:
         raise StepError(
             "ClassesChanged",
-            f"the model of cycle {cycle - 1} is for {', '.join(earlier.classes)}, and the run is for {', '.join(classes)}",
+            f"the model of cycle {before} is for {', '.join(earlier.classes)}, and the run is for {', '.join(classes)}",
             "set training.startFrom to Scratch",
         )
     return Model(earlier.weights, earlier.statistics, classes, size.width, size.height)

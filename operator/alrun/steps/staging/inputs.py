@@ -29,6 +29,7 @@ from alrun.engines.tao.stages import Counts, start_suffix
 
 from ..context import Context, StepError
 from ..index import classes_of, pool_shard
+from ..labelled import cycle_before
 from . import data, models, specs
 from .data import LabelForm, Staged
 from .history import HISTORY
@@ -162,7 +163,7 @@ def _tao_models(context: Context, work: Work) -> str | None:
 
 def _start(context: Context, work: Work, start: StartFrom, tao: TaoWork) -> str | None:
     """Bring what a training starts from; the checkpoint where it is resumed."""
-    dialect, cycle = dialect_of(tao.training), context.input.cycle
+    dialect = dialect_of(tao.training)
     match start:
         case StartFrom.SCRATCH:
             return None
@@ -171,11 +172,11 @@ def _start(context: Context, work: Work, start: StartFrom, tao: TaoWork) -> str 
             models.fetch(context, work, path, foreign.start(start_suffix(tao.training, dialect)))
             return None
         case StartFrom.PREVIOUS_MODEL:
-            path = models.model_of(context, cycle - 1, StepName.TRAIN)
+            path = models.model_of(context, cycle_before(context), StepName.TRAIN)
             models.fetch(context, work, path, foreign.start(dialect.checkpoint_suffix))
             return None
         case StartFrom.RESUME:
-            path = models.model_of(context, cycle - 1, StepName.TRAIN)
+            path = models.model_of(context, cycle_before(context), StepName.TRAIN)
             models.fetch(context, work, path, place := f"{foreign.MODELS}/{base(path)}")
             return place
 
@@ -199,5 +200,5 @@ def _custom_models(context: Context, work: Work) -> None:
         path = models.model_of(context, cycle, StepName.TRAIN)
         models.fetch(context, work, path, foreign.model(foreign.suffix(path)))
     elif params.start_from is StartFrom.PREVIOUS_MODEL:
-        path = models.model_of(context, cycle - 1, StepName.TRAIN)
+        path = models.model_of(context, cycle_before(context), StepName.TRAIN)
         models.fetch(context, work, path, foreign.start(foreign.suffix(path)))
