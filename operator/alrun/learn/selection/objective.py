@@ -3,15 +3,21 @@
 Two ways to make one score of several wishes:
 
 * `Cumulative`, as Lightly does it: argmax over i of the sum of strength_k * ln(total_k(S) + value_k(i)), S being what is
-  chosen. A wish's total grows with S, so that in late cycles one image's own value hardly counts.
+  chosen. A wish's total grows with S, so that in late cycles one image's own value hardly counts. Picks are the same as
+  those of lightly-mundig, Lightly's engine, down to how numbers are rounded (`rounding` says where that ends).
 * `Product`, ours: argmax of the product of value_k(i) ** strength_k. An image's own value counts in every cycle.
 
 For a wish, value and total are
 
 * `Diversity`: the squared distance to the nearest chosen image; the total is the sum of the same over the chosen ones
-  (each to the nearest other). In `Product` the value is the distance itself.
+  (each to the nearest other). In `Product` the value is the distance itself. While nothing is chosen it is the same for
+  all images.
 * `Weights`: the image's weight; the total is the sum over the chosen ones.
-* `Balance`: how near the classes of S with i come to the target; there is no total.
+* `Balance`: how near the classes of S with i come to the target (`proportions`); there is no total.
+
+A value or a sum below 1e-8 counts as 1e-8: a wish that is not served at all does not silence the others, and images that
+all have the weight 0 are told apart by the other wishes. Of equals, the first is picked. A wish of strength 0 is none.
+Where more are asked for than there are, all are picked, each once.
 """
 
 from __future__ import annotations
@@ -25,12 +31,13 @@ from numpy.typing import NDArray
 from alrun.api.selection import Combination
 
 from .affinity import similarity, typicality
-from .pool import Pick
+from .nearest import Nearest
+from .pool import Pick, SelectionError, blocks
+from .proportions import Balanced
+from .search import Search
+from .terms import Cumulative, Product, Terms, Unlike, Weighted
 
 __all__ = ["Balance", "Diversity", "Objective", "Weights", "greedy", "similarity", "typicality"]
-
-FLOOR = 1e-8
-"""Values below this count as this, so that a wish that is not served at all cannot silence the others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,17 +45,31 @@ class Diversity:
     """Images unlike each other.
 
     Attributes:
-        points: [N, d] float32 as they are compared, usually from `pool.space`; may be memory-mapped.
+        points: [N, d] float32 as they are compared, usually from `pool.space`; may be memory-mapped. A row of zeros is a
+            point like any other.
         strength: exponent; below 0 it prefers images like the chosen ones.
-        minimum_distance: the batch ends where the best image is nearer than this to a chosen one.
+        minimum_distance: `Cumulative`: the batch ends where the best image is nearer than this to a chosen one.
+            `Product`: images nearer than this to a chosen one are passed over.
 
     Raises:
-        SelectionError: not [N, d], or a number is not finite.
+        SelectionError: not [N, d] of float32, or a number is not finite.
     """
 
     points: NDArray[np.float32]
     strength: float = 1.0
     minimum_distance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.points.ndim != 2 or self.points.dtype != np.float32:
+            raise SelectionError(
+                f"embeddings are [images, columns] of float32, not {self.points.shape} of {self.points.dtype}"
+            )
+        for rows in blocks(len(self.points)):
+            _refuse(
+                np.asarray(~np.isfinite(self.points[rows]).all(axis=1)),
+                rows.start,
+                "the embedding of image {} is not finite",
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +77,7 @@ class Weights:
     """Images of high weight.
 
     Attributes:
-        values: [N] finite numbers >= 0.
+        values: [N] finite numbers >= 0. `Cumulative` takes them as float32, as Lightly does.
         strength: exponent; below 0 it prefers low weights.
         maximum_sum: the batch ends before the weights of its images sum to more than this.
         minimum: the batch ends where the weight of the best image is below this.
@@ -70,7 +91,12 @@ class Weights:
     strength: float = 1.0
     maximum_sum: float | None = None
     minimum: float | None = None
-    name: str = ""
+    name: str = "weight"
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 1:
+            raise SelectionError(f"weights are [images], not {self.values.shape}")
+        _refuse_bad(self.values, f"the {self.name} of image {{}}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +116,19 @@ class Balance:
     distributions: NDArray[np.float64]
     target: NDArray[np.float64]
     strength: float = 1.0
-    name: str = ""
+    name: str = "classes"
+
+    def __post_init__(self) -> None:
+        shape = self.distributions.shape
+        if len(shape) != 2 or self.target.shape != shape[1:]:
+            raise SelectionError(
+                f"{self.name} are [images, classes] with a target for each class, not {shape} and {self.target.shape}"
+            )
+        _refuse_bad(self.distributions.min(axis=1, initial=0), f"a share of the {self.name} of image {{}}")
+        _refuse_bad(self.distributions.max(axis=1, initial=0), f"a share of the {self.name} of image {{}}")
+        _refuse_bad(self.target, f"the target of the {self.name} for class {{}}")
+        if not self.target.any():
+            raise SelectionError(f"the target of the {self.name} is 0 for every class")
 
 
 Objective = Diversity | Weights | Balance
@@ -103,143 +141,171 @@ def greedy(
     chosen: NDArray[np.int64] | None = None,
     open: NDArray[np.bool_] | None = None,  # noqa: A002 - the word the whole package uses for it
     combination: Combination = Combination.PRODUCT,
-    expected: int | None = None,
+    expected: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Pick]:
     """Pick one image after another, each the best addition to what is chosen; of equals the first.
 
     It goes on until no image is open or a wish's stop condition holds, and computes no further than it is asked to.
+    With one wish for diversity, and weights at most beside it, it looks closely at few images for each pick
+    (`search`): memory is that of the embeddings and some 20 bytes an image.
+
+    `Product` with a wish for diversity alone and nothing chosen begins with the image nearest to the mean of all;
+    `Cumulative`, as Lightly, with the first.
 
     Args:
         objectives: the wishes; none means the order of the images.
         images: N, how many there are.
         chosen: indices of images chosen before: they count as represented, and are never picked.
-        open: [N] which images may be picked; None for all but the chosen ones. It is looked at again before every pick:
-            whoever asks may close images in it meanwhile (but open none), as a batch by distance does.
+        open: [N] which images may be picked; None for all but the chosen ones. It is looked at again before every
+            pick, so that images can be closed meanwhile; it is not changed.
         combination: how wishes make one score.
-        expected: about how many will be taken; only for speed.
+        expected: about how many will be taken: room for so many is made at once.
         progress: told after each pick how many there are.
+
+    Yields:
+        Picks with their score: the product, or with `Cumulative` the sum of logarithms.
 
     Raises:
         SelectionError: an index is out of range or given twice, or shapes do not fit.
     """
-    open_ = np.ones(images, bool) if open is None else open
-    closed = np.zeros(images, bool)
-    taken = [] if chosen is None else [int(i) for i in chosen]
-    closed[taken] = True
-    terms = [_term(one, taken, combination) for one in objectives]
+    taken = np.zeros(0, np.int64) if chosen is None else chosen
+    may = _pickable(images, taken, open)
+    for one in objectives:
+        _fits(one, images)
+    wishes = [one for one in objectives if one.strength != 0]
+    diverse = [one for one in wishes if isinstance(one, Diversity)]
+    terms = _terms(wishes, combination, len(taken) + expected)
+    terms.begin(taken.tolist())
+    cumulative = combination is Combination.CUMULATIVE
+    nearer = [
+        (known, one.minimum_distance)
+        for one, known in zip(diverse, terms.diversities, strict=True)
+        if one.minimum_distance is not None and not cumulative
+    ]
+    search = Search(terms, diverse[0].points if len(diverse) == 1 else None, may, nearer)
+    middle = not cumulative and not len(taken) and len(wishes) == len(diverse) == 1
+    ends = [_End(one) for one in objectives if isinstance(one, Weights)]
     picked = 0
-    while not (closed | ~open_).all():
-        score = sum((one.strength * term.score() for one, term in zip(objectives, terms, strict=True)), np.zeros(images))
-        index = int(np.where(closed | ~open_, -np.inf, score).argmax())
-        if any(term.ends(index) for term in terms):
+    while True:
+        if open is not None:
+            np.logical_and(may, open, out=may)
+        found = _middle(diverse[0].points, may) if middle and not picked else search.best()
+        if found is None:
             return
-        why = "; ".join(term.why(index) for term in terms)
-        for term in terms:
-            term.take(index)
-        closed[index] = True
+        index, score = found
+        if cumulative and any(_too_near(one, known, index) for one, known in zip(diverse, terms.diversities, strict=True)):
+            return
+        for end in ends:
+            end.count(index)
+        if any(end.reached for end in ends):
+            return
+        why = _why(wishes, terms, index)
+        search.take(index)
         picked += 1
         if progress is not None:
             progress(picked)
-        yield Pick(index, float(score[index]), why)
+        yield Pick(index, score if cumulative else float(np.exp(score)), why)
 
 
-class _Unlike:
-    """Diversity: distances to the nearest chosen image, and how far the chosen ones are from each other."""
-
-    def __init__(self, wish: Diversity, chosen: list[int], combination: Combination) -> None:
-        self._wish, self._product = wish, combination is Combination.PRODUCT
-        self._nearest = np.full(len(wish.points), np.inf)
-        self._chosen: list[int] = []
-        self._apart: list[float] = []
-        for index in chosen:
-            self.take(index)
-
-    def score(self) -> NDArray[np.float64]:
-        if not self._chosen:
-            return np.zeros(len(self._nearest))
-        if self._product:
-            return np.asarray(np.log(np.maximum(self._nearest, FLOOR)) / 2)
-        return np.asarray(np.log(np.maximum(sum(self._apart) + self._nearest, FLOOR)))
-
-    def ends(self, index: int) -> bool:
-        least = self._wish.minimum_distance
-        return least is not None and bool(self._nearest[index] < least * least)
-
-    def take(self, index: int) -> None:
-        points = self._wish.points
-        squared = np.square(points - points[index].astype(np.float64)).sum(axis=1)
-        to_chosen = squared[self._chosen]
-        self._apart = np.minimum(self._apart, to_chosen).tolist()
-        if self._chosen:
-            self._apart.append(float(to_chosen.min()))
-            if len(self._chosen) == 1:
-                self._apart[0] = self._apart[1]
+def _terms(wishes: Sequence[Objective], combination: Combination, room: int) -> Terms:
+    cumulative = combination is Combination.CUMULATIVE
+    weights: list[Weighted] = []
+    balances: list[Balanced] = []
+    diversities: list[Unlike] = []
+    for one in wishes:
+        if isinstance(one, Diversity):
+            diversities.append(Unlike(Nearest(one.points, totals=cumulative, room=room), one.strength))
+        elif isinstance(one, Weights):
+            values = one.values.astype(np.float32) if cumulative else one.values
+            weights.append(Weighted(values, one.strength, np.float32(0)))
         else:
-            self._apart.append(0.0)
-        self._chosen.append(index)
-        np.minimum(self._nearest, squared, out=self._nearest)
-
-    def why(self, index: int) -> str:
-        nearest = float(np.sqrt(self._nearest[index]))
-        return f"the nearest chosen image is at {nearest:.2f}" if np.isfinite(nearest) else "nothing is chosen yet"
+            balances.append(Balanced(one.distributions, one.target, one.strength))
+    return (Cumulative if cumulative else Product)(weights, balances, diversities)
 
 
-class _Weighted:
-    """Weights, and their sum over what is chosen."""
+def _middle(points: NDArray[np.float32], may: NDArray[np.bool_]) -> tuple[int, float] | None:
+    """The open image nearest to the mean of all; the score of a product of distances that are not there is 1."""
+    if not may.any():
+        return None
+    centre = (sum(points[rows].sum(axis=0, dtype=np.float64) for rows in blocks(len(points))) / len(points)).astype(
+        np.float32
+    )
+    squared = np.concatenate([np.square(points[rows] - centre).sum(axis=1) for rows in blocks(len(points))])
+    return int(np.where(may, squared, np.inf).argmin()), 0.0
 
-    def __init__(self, wish: Weights, chosen: list[int], combination: Combination) -> None:
-        self._wish = wish
-        self._total = 0.0 if combination is Combination.PRODUCT else float(wish.values[chosen].sum())
-        self._grows = combination is Combination.CUMULATIVE
-        self._picked = 0.0
 
-    def score(self) -> NDArray[np.float64]:
-        return np.asarray(np.log(np.maximum(self._total + self._wish.values, FLOOR)))
+class _End:
+    """When a wish for weights ends the batch."""
 
-    def ends(self, index: int) -> bool:
+    def __init__(self, wish: Weights) -> None:
+        self._wish, self._sum = wish, 0.0
+        self.reached = False
+
+    def count(self, index: int) -> None:
+        """Count an image as picked; `reached` if it is one too many."""
         wish, value = self._wish, float(self._wish.values[index])
-        if wish.minimum is not None and value < wish.minimum:
-            return True
-        return wish.maximum_sum is not None and self._picked + value > wish.maximum_sum
-
-    def take(self, index: int) -> None:
-        self._picked += float(self._wish.values[index])
-        if self._grows:
-            self._total += float(self._wish.values[index])
-
-    def why(self, index: int) -> str:
-        return f"{self._wish.name or 'weight'} {self._wish.values[index]:.3g}"
+        self._sum += value
+        low = wish.minimum is not None and value < wish.minimum
+        self.reached = low or (wish.maximum_sum is not None and self._sum > wish.maximum_sum)
 
 
-class _Balanced:
-    """Classes of what is chosen, against the target."""
-
-    def __init__(self, wish: Balance, chosen: list[int], combination: Combination) -> None:
-        self._wish = wish
-        self._target = wish.target / wish.target.sum()
-        self._sums = wish.distributions[chosen].sum(axis=0)
-
-    def score(self) -> NDArray[np.float64]:
-        sums = self._sums + self._wish.distributions
-        totals = sums.sum(axis=1, keepdims=True)
-        shares = np.where(totals > 0, sums / np.where(totals > 0, totals, 1), 0)
-        logs = np.log2(np.maximum(self._target, FLOOR)) - np.log2(np.maximum(shares, FLOOR))
-        return np.asarray(-np.log(1 + np.maximum((self._target * logs).sum(axis=1), 0)))
-
-    def ends(self, index: int) -> bool:
+def _too_near(wish: Diversity, known: Unlike, index: int) -> bool:
+    """Compared in float32, as Lightly does; never while nothing is chosen."""
+    if wish.minimum_distance is None or not known.nearest.count:
         return False
-
-    def take(self, index: int) -> None:
-        self._sums = self._sums + self._wish.distributions[index]
-
-    def why(self, index: int) -> str:
-        return f"brings {self._wish.name or 'the classes'} nearer to the target"
+    least = np.float32(wish.minimum_distance)
+    return bool(known.nearest.value[index] < least * least)
 
 
-def _term(wish: Objective, chosen: list[int], combination: Combination) -> _Unlike | _Weighted | _Balanced:
+def _why(wishes: Sequence[Objective], terms: Terms, index: int) -> str:
+    reasons = []
+    for known in terms.diversities:
+        squared = float(known.nearest.value[index])
+        reasons.append(
+            f"the nearest chosen image is at {squared**0.5:.2f}" if known.nearest.count else "nothing is chosen yet"
+        )
+    for one in wishes:
+        if isinstance(one, Weights):
+            reasons.append(f"{one.name} {one.values[index]:.3g}")
+        elif isinstance(one, Balance):
+            reasons.append(f"{one.name} as near to the target as may be")
+    return "; ".join(reasons) or "the first that is open"
+
+
+def _pickable(images: int, chosen: NDArray[np.int64], open_: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    if chosen.size and (chosen.min() < 0 or chosen.max() >= images):
+        raise SelectionError(f"chosen images have indices 0..{images - 1}, not {chosen.min()}..{chosen.max()}")
+    found, counts = np.unique(chosen, return_counts=True)
+    if (counts > 1).any():
+        raise SelectionError(f"image {found[counts > 1][0]} is given twice among the chosen ones")
+    if open_ is not None and open_.shape != (images,):
+        raise SelectionError(f"which of {images} images are open is said by [{images}], not {open_.shape}")
+    may = np.ones(images, bool)
+    may[chosen] = False
+    return may
+
+
+def _fits(wish: Objective, images: int) -> None:
     if isinstance(wish, Diversity):
-        return _Unlike(wish, chosen, combination)
-    if isinstance(wish, Weights):
-        return _Weighted(wish, chosen, combination)
-    return _Balanced(wish, chosen, combination)
+        count, what = len(wish.points), "embeddings"
+    elif isinstance(wish, Weights):
+        count, what = len(wish.values), wish.name
+    else:
+        count, what = len(wish.distributions), wish.name
+    if count != images:
+        raise SelectionError(f"{images} images, but {what} of {count}")
+    if not np.isfinite(wish.strength):
+        raise SelectionError(f"the strength of a wish is a finite number, not {wish.strength}")
+
+
+def _refuse_bad(values: NDArray[np.float64], what: str) -> None:
+    _refuse(~np.isfinite(values), 0, f"{what} is not finite", values)
+    _refuse(values < 0, 0, f"{what} is negative", values)
+
+
+def _refuse(bad: NDArray[np.bool_], start: int, message: str, values: NDArray[np.float64] | None = None) -> None:
+    if bad.any():
+        index = int(bad.argmax())
+        found = "" if values is None else f": {values[index]}"
+        raise SelectionError(message.format(start + index) + found)
