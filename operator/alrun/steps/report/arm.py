@@ -108,7 +108,7 @@ def comparison_arm(
     own = _cycles(view, first, cycles, status, classes)
     judged = [one for one in cycles if metric in one.metrics]
     groups = _groups(context)
-    if not own or judged[-1].cycle < first:
+    if not own or not judged or judged[-1].cycle < first:
         return Arm(first, own, [], [], (), (), None, ("No model of the comparison arm has been evaluated yet.",))
     if len(set(groups)) < FEWEST_GROUPS:
         what = "images" if len(set(groups)) == len(groups) else "groups of images"

@@ -47,14 +47,15 @@ def bars(figures: Figures) -> list[Bar]:
     ours = _running((one.cycle, one.boxes_by_class) for one in figures.cycles)
     arm = figures.arm
     shared = next((total for cycle, total in reversed(ours) if arm is not None and cycle < arm.first), Counter[str]())
-    theirs = dict(_running(((one.cycle, one.boxes_by_class) for one in arm.cycles), shared)) if arm else {}
-    most = sum((total for _, total in ours[-1:]), Counter[str]()) + sum(theirs.values(), Counter[str]())
+    theirs = _running(((one.cycle, one.boxes_by_class) for one in arm.cycles), shared) if arm else []
+    most = sum((total for _, total in [*ours[-1:], *theirs[-1:]]), Counter[str]())
     shown = [name for name, _ in most.most_common(CLASSES_SHOWN)]
+    below = dict(theirs)
     found: list[Bar] = []
     for cycle, total in ours[-CYCLES_SHOWN:]:
         found.append(_bar(cycle, "run", total, shown, figures.classes))
-        if cycle in theirs:
-            found.append(_bar(cycle, "random", theirs[cycle], shown, figures.classes))
+        if cycle in below:
+            found.append(_bar(cycle, "random", below[cycle], shown, figures.classes))
     return [bar for bar in found if bar.boxes]
 
 
