@@ -59,6 +59,14 @@ def name(target: str, version: str) -> str:
     return f"localhost/alrun-{target}:{version}"
 
 
+def full_name(image: str) -> str:
+    """A name with its registry, as nodes keep it: one without is Docker Hub's."""
+    registry, slash, _ = image.partition("/")
+    if slash and ("." in registry or ":" in registry or registry == "localhost"):
+        return image
+    return f"docker.io/{image}" if slash else f"docker.io/library/{image}"
+
+
 def docker_works() -> bool:
     """True where a Docker daemon answers us."""
     return shutil.which("docker") is not None and succeeds("docker", "info", timeout=20)

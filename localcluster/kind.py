@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from . import tools
-from .images import Image
+from .images import Image, full_name
 from .settings import KIND_NODE, Instance
 from .shell import run, say, succeeds
 
@@ -60,7 +60,7 @@ class KindCluster:
 
     def name_image(self, image: str, name: str) -> None:
         """Let the node know one of its images by another name too, whatever had that name before."""
-        run("docker", "exec", self._node, "ctr", "--namespace=k8s.io", "images", "tag", "--force", image, name)
+        run("docker", "exec", self._node, "ctr", "--namespace=k8s.io", "images", "tag", "--force", image, full_name(name))
 
     def kill_container(self, container: str) -> None:
         """SIGKILL to the first process of a container."""

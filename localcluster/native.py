@@ -13,7 +13,7 @@ from pathlib import Path
 from . import network, tools
 from .control import ControlPlane
 from .daemons import Daemons
-from .images import REFERENCE, Image
+from .images import REFERENCE, Image, full_name
 from .node import PACKAGES, Node, remove_state
 from .settings import Instance
 from .shell import SetUpError, run, say, succeeds
@@ -78,7 +78,7 @@ class NativeCluster:
 
     def name_image(self, image: str, name: str) -> None:
         """Let the node know one of its images by another name too, whatever had that name before."""
-        run(*self._node.ctr("images", "tag", "--force", image, name))
+        run(*self._node.ctr("images", "tag", "--force", image, full_name(name)))
 
     def kill_container(self, container: str) -> None:
         """SIGKILL to the first process of a container."""

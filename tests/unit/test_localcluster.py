@@ -173,6 +173,20 @@ def test_the_examples_find_their_images_on_a_test_cluster() -> None:
     assert (standins.lightly_recipe("abc").folder / "Dockerfile").is_file()
 
 
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("lightly/worker:3.0.0", "docker.io/lightly/worker:3.0.0"),
+        ("worker:1", "docker.io/library/worker:1"),
+        ("nvcr.io/nvidia/tao:5", "nvcr.io/nvidia/tao:5"),
+        ("localhost/alrun-worker:1", "localhost/alrun-worker:1"),
+        ("registry:5000/worker:1", "registry:5000/worker:1"),
+    ],
+)
+def test_a_node_knows_images_by_their_full_names(name: str, full: str) -> None:
+    assert images.full_name(name) == full
+
+
 class Shelf:
     """What a cluster's node has of images, without a cluster."""
 
