@@ -363,3 +363,24 @@ def test_local_and_buckets_do_not_mix(site: Site, orchard: Orchard) -> None:
     orchard.grow(4)
     site.client.set_s3_config("s3://a/b", "eu-central-1", "key", "secret", purpose=DatasourcePurpose.LIGHTLY)
     assert site.done() == ("FAILED", "either both datasources are LOCAL, or none is")
+
+
+def test_what_was_selected_before_counts_though_it_is_no_input(site: Site, orchard: Orchard) -> None:
+    """Its weights, and its embeddings where the user's file has them anew, as the documented objective has it."""
+    names = orchard.grow(5)
+    points = [[0.0, 0], [1, 0], [0, 1.1], [3, 3], [1.2, 1.2]]
+    orchard.embed(dict(zip(names, points, strict=True)))
+    orchard.predict(dict(zip(names, [[0.5], [0.5], [0.9], [0.99], [0.7]], strict=True)))
+    given = {"embeddings": "embeddings.csv", "lightly": {"model": {"num_ftrs": 2}}, "count": 1}
+    assert site.done(**given)[0] == "COMPLETED"
+    assert site.picks() == [names[0]]
+    orchard.embed(dict(zip(names, [[1.0, 0], *points[1:]], strict=True)))  # as if the detector had learned
+    (orchard.lightly / "relevant.txt").write_text("\n".join(names[1:]) + "\n")
+    relevant = {"relevant_filenames_file": ".lightly/relevant.txt", "use_datapool": True}
+    assert site.done(DIVERSITY, UNCERTAINTY, **given, **relevant)[0] == "COMPLETED"
+
+    entropy = [-p * np.log2(p) - (1 - p) * np.log2(1 - p) for p in (0.5, 0.9, 0.99, 0.7)]
+    distance = [sum((a - b) ** 2 for a, b in zip(point, (1, 0), strict=True)) for point in points[1:]]
+    gains = [far * (1 + unsure) for far, unsure in zip(distance, entropy, strict=True)]
+    assert site.picks() == [names[1 + int(np.argmax(gains))]]
+    assert int(np.argmax(gains)) != int(np.argmax([d * w for d, w in zip(distance, entropy, strict=True)]))

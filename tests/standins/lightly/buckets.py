@@ -32,7 +32,6 @@ _CONFIG = Config(
     read_timeout=20,
     retries={"max_attempts": 2, "mode": "standard"},
 )
-_lock = threading.Lock()  # making a client is not safe from several threads
 
 
 class Refused(Exception):
@@ -50,18 +49,11 @@ class Entry:
 class Bucket:
     """What lies below the path of a datasource."""
 
-    def __init__(self, source: bodies.S3 | bodies.S3DelegatedAccess) -> None:
+    def __init__(self, source: bodies.S3 | bodies.S3DelegatedAccess, client: Any) -> None:
         self.source = source
+        self._client = client
         self.bucket, _, prefix = source.full_path.removeprefix("s3://").partition("/")
         self.prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
-        with _lock:
-            self._client = _client(source)
-
-    def __enter__(self) -> Bucket:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
 
     def files(self, below: str = "") -> Iterator[Entry]:
         """All files, in order of name.
@@ -136,18 +128,39 @@ class Bucket:
         return {**can, "errors": errors} if errors else can
 
 
-def open_bucket(source: bodies.Datasource) -> Bucket:
-    """The bucket of a datasource.
+class Buckets:
+    """Buckets of all datasources; what was made for one is used again, as long as its access is the same."""
 
-    Raises:
-        ApiError: the platform cannot reach a LOCAL one, or its role cannot be assumed.
-    """
-    if not isinstance(source, bodies.S3 | bodies.S3DelegatedAccess):
-        raise ApiError(400, "DATASET_DATASOURCE_ACTION_NOT_IMPLEMENTED", "a LOCAL datasource is seen by the Worker only")
-    try:
-        return Bucket(source)
-    except Refused as error:
-        raise ApiError(400, "DATASET_DATASOURCE_CREDENTIALS_ERROR", str(error)) from error
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # making a client is not safe from several threads
+        self._clients: dict[tuple[str, ...], Any] = {}
+
+    def open(self, source: bodies.Datasource) -> Bucket:
+        """The bucket of a datasource.
+
+        Raises:
+            ApiError: the platform cannot reach a LOCAL one, or its role cannot be assumed.
+        """
+        if isinstance(source, bodies.S3):
+            access = (source.s3_access_key_id, source.s3_secret_access_key, source.s3_region)
+        elif isinstance(source, bodies.S3DelegatedAccess):
+            access = (source.s3_arn, source.s3_external_id, source.s3_region)
+        else:
+            raise ApiError(400, "DATASET_DATASOURCE_ACTION_NOT_IMPLEMENTED", "a LOCAL datasource is seen by the Worker only")
+        with self._lock:
+            if access not in self._clients:
+                try:
+                    self._clients[access] = _client(source)
+                except Refused as error:
+                    raise ApiError(400, "DATASET_DATASOURCE_CREDENTIALS_ERROR", str(error)) from error
+            return Bucket(source, self._clients[access])
+
+    def close(self) -> None:
+        """Let all connections go."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
 
 
 def _client(source: bodies.S3 | bodies.S3DelegatedAccess) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from .bodies import parse
+from .buckets import Buckets
 from .errors import ApiError, malformed
 from .failures import Wish
 from .state import State
@@ -30,6 +31,7 @@ class Platform:
     """Tokens of accounts whose licence has run out."""
     roles: Mapping[str, Role]
     wishes: Sequence[Wish]
+    buckets: Buckets = field(default_factory=Buckets)
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
     def signature(self, path: str) -> str:

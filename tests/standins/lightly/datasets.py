@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import bodies
-from .buckets import Bucket, open_bucket
+from .buckets import Bucket
 from .calls import NOTHING, Call, Reply, Routes, created
 from .errors import ApiError, malformed, unknown
 from .failures import of_dataset, wanted
@@ -122,8 +122,8 @@ def _verify(call: Call) -> Reply:
         sources = [dataset.datasource("INPUT"), dataset.datasource("LIGHTLY")]
     found = []
     for source in {id(source): source for source in sources}.values():
-        with open_bucket(source) as bucket:
-            found.append((source.purpose, bucket.verify()))
+        bucket = call.platform.buckets.open(source)
+        found.append((source.purpose, bucket.verify()))
     writable = [can for purpose, can in found if purpose != "INPUT"]
     result: dict[str, Any] = {
         "canRead": all(can["canRead"] for _, can in found),
@@ -153,8 +153,8 @@ def _link(call: Call, bucket: Bucket, source: bodies.Datasource, name: str) -> s
 def _redirect(call: Call) -> Reply:
     words = urllib.parse.urlencode({"path": call.needed("path"), "purpose": call.needed("purpose")})
     call.check_signature(f"{call.path}?{words}")
-    with open_bucket(_source(call, call.needed("purpose"))) as bucket:
-        return Reply(307, location=bucket.url(call.needed("path")))
+    bucket = call.platform.buckets.open(_source(call, call.needed("purpose")))
+    return Reply(307, location=bucket.url(call.needed("path")))
 
 
 def _rows(call: Call, names: Iterable[str], bucket: Bucket, source: bodies.Datasource, below: str = "") -> Reply:
@@ -166,29 +166,29 @@ def _inputs(call: Call) -> Reply:
     source = _source(call, "INPUT")
     first, last = call.number("from", 0), call.number("to", 1 << 62)
     relevant = _relevant(call)
-    with open_bucket(source) as bucket:
-        names = [
-            entry.name
-            for entry in bucket.files()
-            if entry.name.lower().endswith(IMAGES)
-            and not entry.name.startswith(".lightly/")
-            and first <= entry.modified < last
-            and relevant(entry.name)
-        ]
-        return _rows(call, names, bucket, source)
+    bucket = call.platform.buckets.open(source)
+    names = [
+        entry.name
+        for entry in bucket.files()
+        if entry.name.lower().endswith(IMAGES)
+        and not entry.name.startswith(".lightly/")
+        and first <= entry.modified < last
+        and relevant(entry.name)
+    ]
+    return _rows(call, names, bucket, source)
 
 
 def _relevant(call: Call) -> Any:
     name = call.text("relevantFilenamesFileName")
     if name is None:
         return lambda path: True
-    with open_bucket(_source(call, "LIGHTLY")) as bucket:
-        if not bucket.holds(name):
-            raise ApiError(422, "DATASET_DATASOURCE_RELEVANT_FILENAMES_INVALID", f"{name} does not exist")
-        try:
-            return matcher(bucket.read(name).decode())
-        except ValueError as error:
-            raise ApiError(422, "DATASET_DATASOURCE_RELEVANT_FILENAMES_INVALID", f"{name}: {error}") from error
+    bucket = call.platform.buckets.open(_source(call, "LIGHTLY"))
+    if not bucket.holds(name):
+        raise ApiError(422, "DATASET_DATASOURCE_RELEVANT_FILENAMES_INVALID", f"{name} does not exist")
+    try:
+        return matcher(bucket.read(name).decode())
+    except ValueError as error:
+        raise ApiError(422, "DATASET_DATASOURCE_RELEVANT_FILENAMES_INVALID", f"{name}: {error}") from error
 
 
 def _predictions(call: Call) -> Reply:
@@ -201,17 +201,17 @@ def _metadata(call: Call) -> Reply:
 
 def _beside(call: Call, below: str) -> Reply:
     source = _source(call, "LIGHTLY")
-    with open_bucket(source) as bucket:
-        names = (entry.name for entry in bucket.files(below) if entry.name.endswith(".json"))
-        return _rows(call, (name for name in names if name != f"{below}schema.json"), bucket, source, below)
+    bucket = call.platform.buckets.open(source)
+    names = (entry.name for entry in bucket.files(below) if entry.name.endswith(".json"))
+    return _rows(call, (name for name in names if name != f"{below}schema.json"), bucket, source, below)
 
 
 def _file(call: Call, below: str) -> Reply:
     source, name = _source(call, "LIGHTLY"), below + call.needed("fileName")
-    with open_bucket(source) as bucket:
-        if not bucket.holds(name):
-            raise unknown("NOT_FOUND", "file", name)
-        return Reply(value=_link(call, bucket, source, name))
+    bucket = call.platform.buckets.open(source)
+    if not bucket.holds(name):
+        raise unknown("NOT_FOUND", "file", name)
+    return Reply(value=_link(call, bucket, source, name))
 
 
 def _processed_until(call: Call) -> Reply:
@@ -286,8 +286,8 @@ def _sample_redirect(call: Call) -> Reply:
         source = dataset.datasource("INPUT")
     if found is None:
         raise unknown("SAMPLE_UNKNOWN", "sample", call["sample"])
-    with open_bucket(source) as bucket:
-        return Reply(307, location=bucket.url(found.name))
+    bucket = call.platform.buckets.open(source)
+    return Reply(307, location=bucket.url(found.name))
 
 
 def _export_names(call: Call) -> Reply:

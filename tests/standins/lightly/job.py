@@ -59,7 +59,8 @@ class Gathered:
     fields: list[metadata.Field] = field(default_factory=list)
     custom: dict[str, dict[str, Any]] = field(default_factory=dict)
     tasks: dict[str, predictions.Task] = field(default_factory=dict)
-    embeddings: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    vectors: dict[str, Sequence[float] | NDArray[np.float32]] = field(default_factory=dict)
+    """Embeddings, by image."""
     picks: list[str] = field(default_factory=list)
 
 
@@ -231,16 +232,16 @@ class Job:
         return int(self._api.call("GET", path)["processedUntilTimestamp"])
 
     def _loading_metadata(self) -> None:
-        self._got.fields, self._got.custom = metadata.load(self._source, self._got.names)
+        self._got.fields, self._got.custom = metadata.load(self._source, [*self._got.names, *self._gone()])
 
     def _loading_prediction(self) -> None:
         entries = self._selection.strategies
         names = sorted({entry.input.task for entry in entries if entry.input.task and entry.input.type != "EMBEDDINGS"})
-        self._got.tasks = predictions.load(self._source, names, self._got.names)
+        self._got.tasks = predictions.load(self._source, names, self._got.names, self._gone())
         for task in self._got.tasks.values():
             for image, reason in task.skipped.items():
                 self._say(f"prediction of {image} is skipped: {reason}", "WARNING")
-            self._say(f"task {task.name!r}: {len(task.of)} of {len(self._got.names)} images have predictions")
+            self._say(f"task {task.name!r}: {len(task.of)} images have predictions")
 
     def _checking_corruptness(self) -> None:
         got = self._got
@@ -259,23 +260,25 @@ class Job:
     def _embedding(self) -> None:
         got, name = self._got, self._docker.embeddings
         if name is None:
-            got.embeddings = pixels.embeddings([got.looks[image] for image in got.names])
+            made = pixels.embeddings([got.looks[image] for image in got.names])
+            got.vectors = dict(zip(got.names, made, strict=True))
             return
         data = self._source.file("embeddings", name)
         if data is None:
             raise RunEnd("ABORTED", f".lightly/embeddings/{name} does not exist")
         model = self._lightly.model
         dimensions = (model.num_ftrs if model is not None else None) or vectors.USUAL_DIMENSIONS
-        got.embeddings = vectors.parse(data, name, dimensions, got.names)
+        got.vectors = dict(vectors.parse(data, name, dimensions, got.names))
         if self._docker.normalize_embeddings:
-            lengths = np.linalg.norm(got.embeddings, axis=1, keepdims=True)
-            got.embeddings = got.embeddings / np.maximum(lengths, 1e-12)
+            rows = ((image, np.array(vector, np.float32)) for image, vector in got.vectors.items())
+            got.vectors = {image: row / max(float(np.linalg.norm(row)), 1e-12) for image, row in rows}
 
     def _sampling(self) -> None:
         got = self._got
-        gone = sorted(set(got.datapool) - set(got.names))  # chosen before, and not among the inputs any more
-        of = {name: got.embeddings[row] for row, name in enumerate(got.names)}
-        of |= {name: np.array(got.datapool[name], np.float32) for name in gone}
+        # Those of the datapool are as they were remembered, unless the user's file has them anew.
+        of = {
+            name: np.array(got.vectors.get(name, got.datapool.get(name)), np.float32) for name in (*got.names, *self._gone())
+        }
         if len({one.shape for one in of.values()}) > 1:
             raise RunEnd("ABORTED", "embeddings of the datapool have another number of dimensions than those of this run")
         images = sorted(of)
@@ -294,6 +297,10 @@ class Job:
         got.picks = [images[place] for place in picks]
         self._say(f"selected {len(got.picks)} of {int(known.open.sum())} images")
 
+    def _gone(self) -> list[str]:
+        """Images that were selected before and are not among the inputs."""
+        return sorted(set(self._got.datapool) - set(self._got.names))
+
     def _queries(self, dataset: str, tag: str) -> NDArray[np.float32]:
         try:
             samples = self._api.call("GET", f"/worker/v1/datasets/{dataset}/datapool", tagName=tag)["samples"]
@@ -303,12 +310,11 @@ class Job:
 
     def _uploading_dataset(self) -> None:
         got, docker = self._got, self._docker
-        rows = {name: row for row, name in enumerate(got.names)}
         samples = [
             {
                 "fileName": name,
                 "metaData": {"lightly": got.looks[name].metadata, **got.custom.get(name, {})},
-                "embedding": got.embeddings[rows[name]].astype(float).tolist(),
+                "embedding": np.asarray(got.vectors[name], np.float64).tolist(),
             }
             for name in got.picks
         ]

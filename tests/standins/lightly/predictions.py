@@ -58,8 +58,14 @@ def file_of(image: str) -> str:
     return str(PurePosixPath(image).with_suffix(".json"))
 
 
-def load(source: Source, names: Sequence[str], images: Sequence[str]) -> dict[str, Task]:
+def load(source: Source, names: Sequence[str], images: Sequence[str], chosen: Sequence[str]) -> dict[str, Task]:
     """Predictions of tasks.
+
+    Args:
+        source: where they are.
+        names: of the tasks.
+        images: inputs of the run.
+        chosen: images that were selected before and are no inputs: theirs are read too, where there are any.
 
     Raises:
         RunEnd: FAILED: a task is not listed, or has no valid schema; ABORTED: not one image has a valid file.
@@ -74,11 +80,11 @@ def load(source: Source, names: Sequence[str], images: Sequence[str]) -> dict[st
     for name in names:
         if name not in tasks:
             raise RunEnd("FAILED", f"task {name!r} is not listed in .lightly/predictions/tasks.json")
-        found[name] = _load(source, name, images)
+        found[name] = _load(source, name, images, chosen)
     return found
 
 
-def _load(source: Source, name: str, images: Sequence[str]) -> Task:
+def _load(source: Source, name: str, images: Sequence[str], chosen: Sequence[str]) -> Task:
     where = f"{name}/schema.json"
     schema = source.file("predictions", where)
     if schema is None:
@@ -92,7 +98,7 @@ def _load(source: Source, name: str, images: Sequence[str]) -> Task:
     files = source.below(f"predictions/{name}")
     of: dict[str, Sequence[One]] = {}
     skipped: dict[str, str] = {}
-    for image in images:
+    for image in (*images, *chosen):
         reader = files.get(file_of(image))
         if reader is None:
             continue
@@ -100,7 +106,7 @@ def _load(source: Source, name: str, images: Sequence[str]) -> Task:
             of[image] = _predictions(_json(reader(), file_of(image)), image, kind, categories)
         except (Invalid, RunEnd) as error:
             skipped[image] = str(error)
-    if not of:
+    if not any(image in of for image in images):
         example = next(iter(skipped.items()), None)
         why = f"; {example[0]}: {example[1]}" if example else ""
         raise RunEnd("ABORTED", f"all predictions of task {name!r} are missing or invalid ({len(images)} images){why}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from . import bodies
-from .buckets import open_bucket
 from .calls import NOTHING, Call, Reply, Routes, created
 from .config import VERSION, check
 from .datasets import USER, tag_data
@@ -121,10 +120,10 @@ def _schedule(call: Call) -> Reply:
         for purpose in ("INPUT", "LIGHTLY"):
             source = dataset.datasource(purpose)
     if docker is not None and docker.relevant_filenames_file and not isinstance(source, bodies.Local):
-        with open_bucket(source) as bucket:
-            if not bucket.holds(docker.relevant_filenames_file):
-                message = f"relevantFilenamesFile: {docker.relevant_filenames_file} does not exist in the datasource"
-                raise ApiError(422, "DOCKER_WORKER_CONFIG_REFERENCES_INVALID_FILES", message)
+        bucket = call.platform.buckets.open(source)
+        if not bucket.holds(docker.relevant_filenames_file):
+            message = f"relevantFilenamesFile: {docker.relevant_filenames_file} does not exist in the datasource"
+            raise ApiError(422, "DOCKER_WORKER_CONFIG_REFERENCES_INVALID_FILES", message)
     with state.lock:
         return created(state.add_schedule(dataset, body).id)
 

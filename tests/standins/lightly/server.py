@@ -74,6 +74,7 @@ def serve(
         server.shutdown()
         thread.join()
         server.server_close()
+        platform.buckets.close()
 
 
 def _handler(platform: Platform) -> type[BaseHTTPRequestHandler]:

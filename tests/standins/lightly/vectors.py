@@ -7,17 +7,14 @@ import io
 import math
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .endings import RunEnd
 
 USUAL_DIMENSIONS = 32
 """`lightly_config.model.num_ftrs`, where it is not given."""
 
 
-def parse(data: bytes, name: str, dimensions: int, images: Sequence[str]) -> NDArray[np.float32]:
-    """[N, D] in the order of the images; further rows are left aside.
+def parse(data: bytes, name: str, dimensions: int, images: Sequence[str]) -> dict[str, list[float]]:
+    """All rows; each of the images has one.
 
     Raises:
         RunEnd: ABORTED: the file is not as documented, or lacks an image.
@@ -46,4 +43,4 @@ def parse(data: bytes, name: str, dimensions: int, images: Sequence[str]) -> NDA
     missing = [image for image in images if image not in of]
     if missing:
         raise RunEnd("ABORTED", f"{where}: {len(missing)} images have no embedding, first {missing[0]}")
-    return np.array([of[image] for image in images], dtype=np.float32).reshape(len(images), dimensions)
+    return of
