@@ -8,11 +8,13 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alrun.api.selection import Verdict
 from alrun.api.step import ExitCode, StepFailure, StepName
 from alrun.core.diagnosis import REASONS, Cause, Kind, culprit, why_failed, why_waiting
 from alrun.core.observed import ContainerView, JobView, Notice, PodView
@@ -1092,6 +1094,6 @@ def reasons_in(source):
 
 def test_troubleshooting_tells_every_reason_that_the_code_gives():
     told = {row[0].strip("`") for section in SECTIONS for row in section_for(section)}
-    given = {reason for source in SOURCES.rglob("*.py") for reason in reasons_in(source)}
+    given = {reason for source in SOURCES.rglob("*.py") for reason in reasons_in(source)} - set(get_args(Verdict))
     assert len(given) > 30  # the search itself works
     assert sorted(given - told) == [], "add a row to docs/troubleshooting.md"
