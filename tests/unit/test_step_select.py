@@ -8,9 +8,10 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from lightly_mundig import Selection
 
 from alrun.api import paths
-from alrun.api.selection import BatchPer, Combination, Duplicates, Embeddings
+from alrun.api.selection import BatchPer, Combination, Duplicates, Embeddings, StrategyRule
 from alrun.api.spec import Batch
 from alrun.api.step import Rule, StepInput
 from alrun.core.strategies import DIVERSITY, LEAST_CONFIDENT, RANDOM, UNCERTAINTY
@@ -189,6 +190,7 @@ def test_entropy_counts_boxes_above_the_threshold_only(make):
     predictions(make(), [], shard=2)
     context = make(cycle=1, strategies=[UNCERTAINTY], score_threshold=0.05)
     assert run(context) == [20, 1, 3, 2, 4]
+    assert selection(context)[0]["score"] == 1.0
     assert {row["rule"] for row in selection(context)} == {"uncertainty_entropy"}
 
 
@@ -210,6 +212,21 @@ def test_coral_needs_both_and_says_how_they_are_combined(make):
     both = make(cycle=1, strategies=[DIVERSITY, UNCERTAINTY], combination=Combination.CUMULATIVE)
     assert run(both)[0] == 7
     assert {row["rule"] for row in selection(both)} == {"diversity + uncertainty_entropy"}
+
+
+def test_cumulative_picks_are_those_of_lightlys_own_engine(make):
+    label(make(), [POOL[place] for place in (3, 7, 21)])
+    predictions(make(), [(place, 0.2 + 0.7 * (place * 7 % 30) / 30, "apple") for place in range(30)])
+    wishes = [DIVERSITY, UNCERTAINTY.model_copy(update={"strategy": StrategyRule(type="WEIGHTS", strength=0.7)})]
+    context = make(
+        cycle=1, strategies=wishes, combination=Combination.CUMULATIVE, embeddings=CLASSICAL, batch=Batch(count=20)
+    )
+    p = 0.2 + 0.7 * (np.arange(30) * 7 % 30) / 30
+    oracle = Selection()
+    oracle.add_diversifying_strategy(space(Pool(POOL, embeddings=vectors(30))), 1.0)
+    oracle.add_weighting_strategy((-p * np.log2(p) - (1 - p) * np.log2(1 - p)).tolist(), 0.7)
+    expected = oracle.run_selection([3, 7, 21], n_total_samples=30, n_samples_to_select=23)
+    assert run(context) == expected[3:]
 
 
 # Strategies

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,9 @@ from alrun.steps.arms import ArmStore
 from alrun.steps.context import Context, StepError
 
 from .sources import DATASET
+
+ROUNDED = " (another processor, or another release of a library, rounds the last digits differently)"
+"""What is added where two scores are next to equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +247,8 @@ def _difference(recorded: list[Mapping[str, Any]] | list[dict[str, Any]], again:
         for column in select.SCHEMA.names:
             if _bits(one[column]) != _bits(other[column]):
                 what = "image" if column == "image" else f"{column} of {one['image']}"
-                return f"pick {number}: the {what} was {one[column]!r}, and is {other[column]!r} now"
+                hint = ROUNDED if column == "score" and math.isclose(one[column], other[column], rel_tol=1e-5) else ""
+                return f"pick {number}: the {what} was {one[column]!r}, and is {other[column]!r} now{hint}"
     if len(recorded) != len(again):
         return (
             f"there were {len(recorded)} picks, and are {len(again)} now; the first {min(len(recorded), len(again))} agree"

@@ -59,7 +59,8 @@ def predictions(context: Context, index: PoolIndex, threshold: float) -> Predict
             labels.append(np.array(_numbers(names, number, path), np.int64)[name[kept]])
             scores.append(score[kept])
         context.progress(done, len(files), "shards of predictions")
-    return Predictions(np.concatenate(rows), np.concatenate(labels), np.concatenate(scores), len(index.images), len(classes))
+    boxes = np.concatenate(rows), np.concatenate(labels), np.concatenate(scores)
+    return Predictions(*boxes, len(index.images), len(classes), tuple(classes))
 
 
 def _coded(column: pa.Array) -> tuple[list[str], NDArray[np.int32]]:
