@@ -60,7 +60,7 @@ class Plan:
     first: int = 60
     batch: int = 40
     cycles: int = 3
-    first_iterations: int = 700
+    first_iterations: int = 1500
     iterations: int = 200
     batch_size: int = 4
     test: float = 0.4

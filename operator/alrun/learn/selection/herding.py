@@ -39,7 +39,7 @@ def herding(
 
     Args:
         pool: the images.
-        frontier: which are open.
+        frontier: which are open; images that another rule takes between two picks count as chosen from then on.
         points: [N, d] from `space`.
         seed: decides the sample of references, and the supposed batch where nothing is labelled.
         expected: about how many images will be picked; only for sigma where nothing is labelled.
@@ -52,13 +52,15 @@ def herding(
     unlabelled = distances[distances > 0]
     sigma = max(float(np.median(unlabelled)) / 2, _SMALLEST_SIGMA) if unlabelled.size else _SMALLEST_SIGMA
     coverage = _Coverage(points, sample, sigma)
-    for some in blocks(len(frontier.chosen), 1024):
-        coverage.add(np.array(frontier.chosen[some], np.int64))
+    known = _add(coverage, frontier, 0)
     bounds = np.full(n, -np.inf)
     for rows in blocks(n, 1024):
         bounds[rows] = coverage.gains(np.arange(rows.start, rows.stop))
     fresh = np.ones(n, bool)
     while frontier.open.any():
+        if known < len(frontier.chosen):
+            known = _add(coverage, frontier, known)
+            fresh[:] = False
         bounds[~frontier.open] = -np.inf
         index = int(bounds.argmax())
         while not fresh[index]:
@@ -69,10 +71,15 @@ def herding(
             index = int(bounds.argmax())
         share, nearest = bounds[index] / len(sample), frontier.nearest(index)
         frontier.take(index)
-        coverage.add(np.array([index]))
-        fresh[:] = False
         why = f"stands for {_percent(share)} of the pool that no chosen image is like"
         yield Pick(index, float(share), why if nearest is None else f"{why}; the nearest is at {nearest:.2f}")
+
+
+def _add(coverage: _Coverage, frontier: Frontier, known: int) -> int:
+    """Let the images represent that were chosen after the first `known` ones; how many are chosen by now."""
+    for some in blocks(len(frontier.chosen) - known, 1024):
+        coverage.add(np.array(frontier.chosen[known:][some], np.int64))
+    return len(frontier.chosen)
 
 
 def _percent(share: float) -> str:

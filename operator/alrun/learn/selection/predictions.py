@@ -20,6 +20,7 @@ class Predictions:
         score: [B] how sure the model is, 0..1.
         images: number of images in the pool.
         labels: number of classes.
+        names: of the classes, for explanations; may be empty.
 
     Raises:
         SelectionError: the arrays differ in length, an index is out of range, or a score is not in 0..1.
@@ -30,6 +31,7 @@ class Predictions:
     score: NDArray[np.float64]
     images: int
     labels: int
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shapes = {self.image.shape, self.label.shape, self.score.shape}
@@ -53,4 +55,4 @@ class Predictions:
     def above(self, threshold: float) -> Predictions:
         """The boxes whose score is at least the threshold."""
         kept = self.score >= threshold
-        return Predictions(self.image[kept], self.label[kept], self.score[kept], self.images, self.labels)
+        return Predictions(self.image[kept], self.label[kept], self.score[kept], self.images, self.labels, self.names)
