@@ -170,7 +170,7 @@ def test_more_than_random_was_given_in_words() -> None:
     assert status.message.startswith("No difference from random that the test set could show: mAP50 +0.050 at equal")
     assert (
         "The run came to mAP50 0.600; random would need more than 300 images, 1,400 boxes and 1 h 40 min of annotation for "
-        "that, with which its best was 0.580."
+        "that, with which its best was 0.580; the difference being within chance, so is this."
     ) in status.message
     assert (status.saved_images, status.saved_boxes, status.saved_seconds) == (None, None, None)
 

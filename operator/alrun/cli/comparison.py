@@ -23,7 +23,7 @@ def comparison_lines(run: RunView) -> list[str]:
 
 
 def comparison_text(control: ControlStatus) -> str:
-    """`better than random: mAP50 +0.050 (+0.010 to +0.090) at equal boxes; random needed 52 images more, … for as much`."""
+    """`better than random: mAP50 +0.050 (+0.010 to +0.090) at equal boxes; random needed 52 images more, … for the best`."""
     text = (
         f"{_VERDICTS[control.verdict]}: {control.metric} {control.difference:+.3f} "
         f"({control.low:+.3f} to {control.high:+.3f}) at equal boxes"
@@ -33,4 +33,6 @@ def comparison_text(control: ControlStatus) -> str:
     if control.saved_seconds is not None:
         time = short_duration(timedelta(seconds=abs(control.saved_seconds)))
         parts.append(f"{time} of annotators {'less' if control.saved_seconds < 0 else 'more'}")
-    return f"{text}; random needed {', '.join(parts)} for the best {control.metric}" if parts else text
+    if not parts or control.verdict == "NoDifference":  # what chance may have saved is left to the report, with a caution
+        return text
+    return f"{text}; random needed {', '.join(parts)} for the best {control.metric}"

@@ -56,14 +56,15 @@ def _listed(cycles: tuple[int, ...]) -> str:
 
 def _saved(found: Comparison, metric: str) -> str:
     best = f"{metric} {found.best:.3f}"
+    chance = "; the difference being within chance, so is this" if found.verdict == "NoDifference" else ""
     if found.saved is None:
         return (
             f"The run came to {best}; random would need more than {_amounts(found.spent)} for that, with which its best was "
-            f"{found.reached:.3f}."
+            f"{found.reached:.3f}{chance}."
         )
     saved = found.saved
     parts = [_more(saved.images, "images"), _more(saved.boxes, "boxes"), _time(saved.seconds)]
-    return f"For the run's best {best} random needed {', '.join(parts)}."
+    return f"For the run's best {best} random needed {', '.join(parts)}{chance}."
 
 
 def _amounts(labels: Labels) -> str:
