@@ -15,6 +15,11 @@ from lightly.api.api_workflow_artifacts import ArtifactNotExist
 from lightly.openapi_generated.swagger_client.exceptions import ApiException
 from lightly.openapi_generated.swagger_client.models import DatasetType, DatasourcePurpose
 
+from tests.standins.lightly import sts
+from tests.standins.lightly.failures import Wish, of_dataset, of_variable, wanted
+from tests.standins.lightly.predictions import One, Task
+from tests.standins.lightly.relevant import matcher
+from tests.standins.lightly.scores import counts, scores
 from tests.standins.lightly.server import EXPIRED_TOKEN, TOKEN, Server, serve
 from tests.standins.lightly.state import State
 
@@ -292,3 +297,86 @@ def test_nothing_imports_what_it_tests() -> None:
     for path in (Path(__file__).parents[1] / "standins" / "lightly").glob("*.py"):
         assert "import alrun" not in path.read_text()
         assert "from alrun" not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "wishes"),
+    [
+        ("", []),
+        ("offline", [Wish("offline")]),
+        ("crashed", [Wish("crashed", state="EMBEDDING")]),
+        ("failed@SAMPLING, slow=2", [Wish("failed", state="SAMPLING"), Wish("slow", value="2")]),
+        ("config-version=V3", [Wish("config-version", value="V3")]),
+    ],
+)
+def test_wishes_of_the_variable(text: str, wishes: list[Wish]) -> None:
+    assert of_variable({"LIGHTLY_STANDIN_FAIL": text}) == wishes
+
+
+@pytest.mark.parametrize("text", ["sometimes", "slow", "slow=x", "offline@SAMPLING", "crashed@BED", "crashed=1", "a b"])
+def test_no_way_to_fail_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no way to fail"):
+        of_variable({"LIGHTLY_STANDIN_FAIL": text})
+
+
+def test_wishes_of_a_datasets_name() -> None:
+    assert of_dataset("orchard--crashed-LOADING_DATASET--slow-2") == [
+        Wish("crashed", state="LOADING_DATASET"),
+        Wish("slow", value="2"),
+    ]
+    assert of_dataset("orchard--datasource-rejected") == [Wish("datasource-rejected")]
+    assert of_dataset("alrun-ns--2024--trees") == []
+    assert wanted(of_dataset("a--failed"), "failed", "SAMPLING") is None
+    assert wanted(of_dataset("a--failed"), "failed", "EMBEDDING") == Wish("failed", state="EMBEDDING")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "name", "value"),
+    [
+        ([(0.95, 0)], "uncertainty_entropy", 0.286397),
+        ([(0.5, 0), (0.99, 0)], "uncertainty_entropy", 1.0),
+        ([(0.3, 0), (0.3, 0), (0.3, 0)], "uncertainty_entropy", 0.881291),
+        ([(0.6, 0), (0.7, 2)], "uncertainty_entropy", 0.864974),
+        ([], "uncertainty_entropy", 0.0),
+        ([(0.95, 0)], "objectness_least_confidence", 0.05),
+        ([(0.5, 0), (0.99, 0)], "objectness_least_confidence", 0.255),
+        ([(0.6, 0), (0.7, 2)], "objectness_least_confidence", 0.35),
+        ([], "objectness_least_confidence", 0.0),
+        ([(0.9, 1)], "uncertainty_margin", 0.2),
+        ([(0.9, 1)], "uncertainty_least_confidence", 0.2),
+    ],
+)
+def test_scores_have_their_documented_values(boxes: list[tuple[float, int]], name: str, value: float) -> None:
+    task = _task({"a": [One(category, score) for score, category in boxes]})
+    assert scores(task, ["a"], name)[0] == pytest.approx(value, abs=1e-6)
+
+
+def _task(of: dict[str, list[One]]) -> Task:
+    return Task("parts", detection=True, categories={0: "apple", 1: "leaf", 2: "twig"}, of=of, skipped={})
+
+
+def test_scores_of_given_probabilities() -> None:
+    task = _task({"a": [One(0, 0.7, (0.7, 0.2, 0.1))]})
+    found = {name: scores(task, ["a"], f"uncertainty_{name}")[0] for name in ("least_confidence", "margin", "entropy")}
+    assert found == pytest.approx({"least_confidence": 0.45, "margin": 0.5, "entropy": 0.7298467})
+
+
+def test_object_frequency_is_mapped_over_the_pool() -> None:
+    task = _task({"a": [One(0, 0.5)], "b": [One(0, 0.5), One(0, 0.5), One(1, 0.5)], "c": []})
+    assert scores(task, ["a", "b", "c"], "object_frequency").tolist() == pytest.approx([0.9 + 0.1 / 2.25, 1.0, 0.9])
+    assert counts(task, ["a", "b", "c"]).tolist() == [[1, 0, 0], [2, 1, 0], [0, 0, 0]]
+
+
+def test_relevant_files() -> None:
+    relevant = matcher("a/b c.png\nrow1/*\nrow2/* *.jpg\n")
+    names = ["a/b c.png", "a/b", "row1/x.png", "row2/x.jpg", "row2/x.png", "row3/x.png"]
+    assert [name for name in names if relevant(name)] == ["a/b c.png", "row1/x.png", "row2/x.jpg"]
+    for wrong in ("./a.png", "../a.png", "a/*/b.png", "", "/a.png"):
+        with pytest.raises(ValueError, match="line"):
+            matcher(wrong)
+
+
+def test_roles_need_all_that_they_have() -> None:
+    with pytest.raises(ValueError, match="must have accessKeyId, externalId"):
+        sts.roles({sts.VARIABLE: json.dumps({ROLE: {"externalId": "orchard-id-1"}})})
+    assert sts.answer({}, "Action=GetCallerIdentity")[0] == 400

@@ -286,6 +286,16 @@ def test_run_ends_badly_where_it_is_asked_to(server: Server, orchard: Orchard, m
     assert site.client.get_compute_workers()[0].state == ("CRASHED" if mode == "crashed" else "OFFLINE")
 
 
+def test_run_may_be_slow_and_the_worker_be_told_its_id_by_an_override(server: Server, orchard: Orchard) -> None:
+    site = Site(server, orchard, "orchard--slow-0")
+    orchard.grow(4)
+    key = site.schedule()
+    environ = site.environ()
+    del environ["LIGHTLY_WORKER_ID"]
+    assert run_worker(environ, [f"worker.worker_id={site.worker}"]) == 0
+    assert site.client.get_compute_worker_run_info(key).state == "COMPLETED"
+
+
 def test_killed_worker_leaves_the_run_where_it_was(site: Site, orchard: Orchard) -> None:
     orchard.grow(4)
     key = site.schedule()

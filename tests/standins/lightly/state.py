@@ -377,7 +377,7 @@ class State:
                     }
                     for one in self.runs.values()
                 ],
-                "calls": list(self.calls),
+                "calls": self.calls[-1000:],
             }
 
 
