@@ -105,6 +105,20 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
             "The Worker found no predictions of the task, or none that it can read.",
             "run the cycle before this one again from its step convert",
         ),
+        "EmbeddingsRefused": Reason(
+            "The Worker does not take the embeddings that it is given, or they are not of the length of those before.",
+            "keep one selection.embeddings for all cycles; a dataset of other embeddings needs another "
+            "selection.lightly.dataset",
+        ),
+        "MetadataRefused": Reason(
+            "The Worker cannot read the metadata, or a strategy asks for what is not among them.",
+            "check the keys of METADATA strategies and the columns of selection.table",
+        ),
+        "ImagesCorrupt": Reason(
+            "More images than allowed are corrupt, says the Worker.",
+            "read corruptness_check_information.json in the workspace; take the images out of the data set, or raise "
+            "selection.lightly.workerConfig.corruptness_check.corruption_threshold",
+        ),
         "DatasetNotEmpty": Reason(
             "The Worker ended for the dataset has images and it was not told to add to them.",
             "see that nothing else works on this run's dataset on the platform, then `alrun retry`",
@@ -226,9 +240,19 @@ def _read(body: str | None) -> tuple[str, str]:
 _LICENCE = re.compile(r"licen[cs]e|subscription|\bplan\b|quota", re.I)
 _WORDS = (
     (_LICENCE, "LicenceExpired"),
-    (re.compile(r"datapool|not empty|non-?empty", re.I), "DatasetNotEmpty"),
-    (re.compile(r"access ?denied|permission|datasource|credentials|bucket", re.I), "DatasourceRejected"),
-    (_PREDICTIONS, "PredictionsMissing"),
+    (re.compile(r"use_datapool|datapool is disabled|not empty|non-?empty", re.I), "DatasetNotEmpty"),
+    (re.compile(r"\.lightly/embeddings|number of dimensions|num_ftrs", re.I), "EmbeddingsRefused"),
+    (re.compile(r"metadata", re.I), "MetadataRefused"),
+    (re.compile(r"[Pp]rediction|tasks\.json"), "PredictionsMissing"),  # PREDICTION is the name of a state
+    (re.compile(r"corrupt"), "ImagesCorrupt"),
+    (
+        re.compile(
+            r"access ?denied|permission|credentials|datasource verif|(cannot|could not) .*(datasource|bucket)"
+            r"|datasource cannot",
+            re.I,
+        ),
+        "DatasourceRejected",
+    ),
 )
 """What the Worker's last words are about; the platform has no codes for it."""
 _BY_STATE = {"FAILED": "RunFailed", "ABORTED": "RunAborted", "CRASHED": "RunCrashed"}
