@@ -445,11 +445,13 @@ def test_ticks_reach_the_largest_value(largest):
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 1)), max_size=30))
 def test_every_dot_is_inside_its_frame(points):
-    drawn = chart.curve([chart.Value(at, value, "t") for at, value in points])
-    assert len(drawn.dots) == len(points)
-    for dot in drawn.dots:
+    values = [chart.Value(at, value, "t", low=value / 2, high=(1 + value) / 2) for at, value in points]
+    drawn = chart.curve(values[::2], values[1::2])
+    assert (len(drawn.dots), len(drawn.others)) == (len(values[::2]), len(values[1::2]))
+    for dot in drawn.dots + drawn.others:
         assert drawn.left <= dot.x <= drawn.right + 1e-6
-        assert drawn.top - 1e-6 <= dot.y <= drawn.bottom
+        assert drawn.top - 1e-6 <= dot.high <= dot.y <= dot.low <= drawn.bottom
+    assert all(dot.label == "" for dot in drawn.others)
 
 
 def test_spark_leaves_out_what_is_unknown():
