@@ -335,6 +335,37 @@ def test_predicted_objects_and_classes(make):
         fails(make(cycle=1, strategies=[unknown]), "ClassUnknown", message)
 
 
+def test_a_balance_among_some_classes_only(make):
+    label(make(), [])
+    boxes = [(5, "apple"), (6, "pear"), (7, "plum"), (7, "plum")]
+    predictions(make(), [(place, 0.9, name) for place, name in boxes])
+
+    def balance(**more):
+        some = {"name": "CLASS_DISTRIBUTION", "categories": ["pear", "apple"]}
+        return [strategy("PREDICTIONS", "BALANCE", **some, **more)]
+
+    two = Batch(count=2)
+    assert sorted(run(make(cycle=1, strategies=balance(distribution="UNIFORM"), batch=two))) == [5, 6]
+    assert sorted(run(make(cycle=1, strategies=balance(target={"pear": 0.5}), batch=two))) == [5, 6]
+    message = "selection.strategies[0].strategy.target: input.categories leaves out 'plum'; there are 'apple', 'pear'"
+    fails(make(cycle=1, strategies=balance(target={"plum": 0.5})), "CategoryUnknown", message)
+    nothing = {"apple": 0.0, "pear": 0.0}
+    message = "selection.strategies[0].strategy.target gives no class a share"
+    fails(make(cycle=1, strategies=balance(target=nothing)), "TargetEmpty", message)
+
+
+def test_more_values_than_can_be_balanced(world):
+    world, make = world
+    index(make(), images := [f"a/{number:03d}.jpg" for number in range(201)])
+    widths = strategy("METADATA", "BALANCE", key="width", distribution="UNIFORM")
+    message = "selection.strategies[1].input.key: width has 201 values, more than the 200 that can be balanced"
+    fails(make(strategies=[RANDOM, widths]), "TooManyCategories", message)
+    embeddings(make(), images, paths.POOL_EMBEDDINGS)
+    wanted = strategy("METADATA", "BALANCE", key="width", target={"107": 1.0})
+    select.run(make(strategies=[wanted, RANDOM], batch=Batch(count=1)))
+    assert [row["image"] for row in selection(make())] == ["a/007.jpg"]
+
+
 def test_similarity_to_a_folder(make):
     alike = strategy("EMBEDDINGS", "SIMILARITY", query="site1/")
     context = make(strategies=[alike], batch=Batch(count=16))

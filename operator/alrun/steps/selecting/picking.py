@@ -21,7 +21,8 @@ from alrun.learn.selection.scores import shown, with_objects
 from alrun.steps.context import Context
 
 from .candidates import Candidates
-from .inputs import Inputs, name_of
+from .inputs import Inputs
+from .wishes import Wishes, name_of
 
 RANDOM = "Random"
 """What the rule of an image is called that was drawn at random: RandomShare looks for it."""
@@ -57,14 +58,13 @@ def way_of(context: Context, inputs: Inputs, found: Candidates) -> Way:
     everything = np.ones(len(inputs.index.images), bool)
     if params.rule is Rule.DEFAULT:
         return Way(Rule.DEFAULT.value, _default(context, inputs), everything)
-    thresholds = [one for one in params.strategies if one.strategy.type is StrategyType.THRESHOLD]
+    wishes = Wishes(inputs, params.strategies)
     wanted = [one for one in params.strategies if one.strategy.type is not StrategyType.THRESHOLD]
     if _is_draw(wanted):
-        return Way(RANDOM, draw(context, inputs, _seed_of(context, wanted)), inputs.wishes(thresholds).allowed)
-    wishes = inputs.wishes(params.strategies)
-    picker = _greedy(context, inputs, wishes.objectives, len(found.chosen))
+        return Way(RANDOM, draw(context, inputs, _seed_of(context, wanted)), wishes.allowed())
+    picker = _greedy(context, inputs, wishes.objectives(), len(found.chosen))
     between = " x " if params.combination is Combination.PRODUCT else " + "
-    return Way(between.join(name_of(one) for one in wanted), picker, wishes.allowed)
+    return Way(between.join(name_of(one) for one in wanted), picker, wishes.allowed())
 
 
 def draw(context: Context, inputs: Inputs, seed: int) -> Picker:
