@@ -850,6 +850,24 @@ def test_the_container_that_watches_is_blamed_for_nothing_that_another_did():
     assert why_failed(FAILED, [judged]).reason == "ClassUnknown"
 
 
+def test_the_lightly_worker_is_blamed_for_nothing_that_the_step_tells_itself():
+    worker = replace(STEP, name="worker", exit_code=137, terminated_reason="OOMKilled")
+    told = pod(phase="Failed", containers=(worker, replace(STEP, exit_code=2, message=said())))
+    assert why_failed(FAILED, [told]).reason == "ClassUnknown"
+    assert culprit([told])[1].name == "step"
+    assert culprit([pod(phase="Running", containers=(replace(worker, exit_code=None), STEP))]) is None
+
+
+def test_a_step_is_waited_for_though_the_lightly_worker_runs_already():
+    worker = replace(STEP, name="worker", image="lightly/worker:3.0.0", running_since=MADE)
+    step = replace(STEP, waiting_reason="ImagePullBackOff", waiting_message="not found")
+    assert waiting(pods=[pod(containers=(worker, step))]).reason == "ImagePullFailed"
+    assert waiting(pods=[pod(phase="Running", containers=(worker, replace(STEP, running_since=MADE)))]) is None
+    pulled = replace(STEP, name="worker", waiting_reason="ImagePullBackOff", waiting_message="not found")
+    found = waiting(pods=[pod(containers=(pulled, replace(STEP, waiting_reason="PodInitializing")))])
+    assert "the image of container worker (spec.selection.lightly.workerImage)" in found.remedy
+
+
 def foreign(**states):
     """A pod whose stage-in ended a minute ago: name of a container -> what is known of it."""
     done = replace(STEP, name="stage-in", exit_code=0, ended_at=NOW - timedelta(minutes=1))

@@ -20,6 +20,10 @@ STAGE_IN = "stage-in"
 """Name of the container that brings a foreign program its data."""
 WATCH = "watch"
 """Name of the container that tells how far a foreign program is. It runs beside the others, and ends after them."""
+WORKER = "worker"
+"""Name of the Lightly Worker's container. It runs beside ours, and fails no pod either: ours tells how its run went."""
+BESIDE = frozenset({WATCH, WORKER})
+"""Containers that are started again when they end, and end with the pod: none of them tells how the step is."""
 OURS = frozenset({CONTAINER, STAGE_IN, WATCH})
 """Containers of our own worker image; all others are foreign programs'."""
 

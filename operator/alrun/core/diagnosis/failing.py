@@ -10,7 +10,7 @@ from types import MappingProxyType
 from alrun.api.step import ExitCode, StepFailure, StepName, read_outcome
 
 from ..observed import ContainerView, JobView, PodView
-from ..pods import CONTAINER, OURS, WATCH
+from ..pods import BESIDE, CONTAINER, OURS
 from ..redact import head, tail
 from .reasons import MAX_MESSAGE, MAX_REMEDY, REASONS, Cause, Kind, describe, remedy_for, section_of
 
@@ -73,10 +73,10 @@ def _diagnosis(cause: Cause, detail: str, section: str, log_tail: str = "", reme
 def _failed_container(pod: PodView) -> ContainerView | None:
     """The container that made the pod fail: the step's own where it failed, else the first that did.
 
-    The one that watches comes last: it runs beside the others, is started again when it ends, and fails no pod.
+    Those that run beside the others come last: they are started again when they end, and fail no pod.
     """
     failed = [container for container in pod.containers if container.exit_code not in (None, 0)]
-    order = {CONTAINER: 0, WATCH: 2}
+    order = {CONTAINER: 0, **dict.fromkeys(BESIDE, 2)}
     return min(failed, key=lambda container: order.get(container.name, 1), default=None)
 
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from alrun.api.step import StepName
 
-from ..pods import OURS, SECTIONS
+from ..pods import OURS, SECTIONS, WORKER
 from ..redact import head
 
 MAX_MESSAGE = 1000
@@ -266,7 +266,8 @@ def remedy_for(container: str, cause: Cause, remedy: str | None = None) -> str |
     """The remedy where the trouble is with that container: `spec.pods` names the image of our own containers only."""
     if container in OURS:
         return remedy
-    image = f"the image of container {container} (a trainer's is named in spec.training)"
+    where = "spec.selection.lightly.workerImage" if container == WORKER else "a trainer's is named in spec.training"
+    image = f"the image of container {container} ({where})"
     if cause is Cause.CONTAINER_START_FAILED:
         return f"Check that {image} is made for the node's CPU, and has /bin/sh, mkdir, mkfifo and tee."
     return _OUR_IMAGE.sub(image, remedy or REASONS[cause].remedy)

@@ -11,7 +11,7 @@ from alrun.api.status import Waiting
 from alrun.api.step import StepName
 
 from ..observed import ContainerView, JobView, Notice, PodView
-from ..pods import WATCH
+from ..pods import BESIDE
 from .reasons import Cause, describe, remedy_for, section_of
 
 START_GRACE = timedelta(seconds=10)
@@ -123,11 +123,11 @@ def _refusal(message: str) -> tuple[Cause, str]:
 def works(pod: PodView) -> bool:
     """Whether something of the pod runs that does the step's work.
 
-    A foreign program is an init container: its pod is Pending for as long as it trains. What watches it runs in the
-    meantime too, also while the node waits for the program's image.
+    A foreign program is an init container: its pod is Pending for as long as it trains. What watches it, or works beside
+    ours, runs in the meantime too, also while the node waits for the program's image, or for ours.
     """
     return pod.node_ready is not False and (
-        pod.phase == "Running" or any(container.running_since for container in pod.containers if container.name != WATCH)
+        pod.phase == "Running" or any(one.running_since for one in pod.containers if one.name not in BESIDE)
     )
 
 
@@ -157,7 +157,7 @@ def _pod_waits(pod: PodView, notices: Sequence[Notice], now: datetime, section: 
 
 def _idle_since(pod: PodView) -> datetime:
     """When the last container ended whose work another goes on with; where there is none, when the pod was made."""
-    ends = [container.ended_at for container in pod.containers if container.ended_at and container.name != WATCH]
+    ends = [container.ended_at for container in pod.containers if container.ended_at and container.name not in BESIDE]
     return max(ends, default=pod.created_at)
 
 

@@ -7,6 +7,6 @@ for work by itself, so that it only has to run beside ours, see `alrun.engines.s
 
 from __future__ import annotations
 
-from .engine import LOCAL_INPUT, LOCAL_LIGHTLY, WORKER, Lightly
+from .engine import Lightly
 
-__all__ = ["LOCAL_INPUT", "LOCAL_LIGHTLY", "WORKER", "Lightly"]
+__all__ = ["Lightly"]

@@ -11,13 +11,12 @@ from alrun.api.step import LightlyWork, StepName
 from alrun.core.inputs import Role, claim, storage, store_uri
 from alrun.core.observed import Run
 from alrun.core.plan import JobRequest
+from alrun.core.pods import WORKER
 
 from ..engine import EngineError, Workload
 from ..sidecar import Sidecar, StoreMount
 from .settings import check_settings
 
-WORKER = "worker"
-"""Name of the Worker's container."""
 LOCAL_INPUT = "/input_mount"
 """Where the Worker looks for images in local mode."""
 LOCAL_LIGHTLY = "/lightly_mount"
