@@ -174,7 +174,7 @@ FAILURES: dict[str, tuple[str, str, str, Object]] = {
     "failed": ("0/select", "RunFailed", "failed@SAMPLING", {}),
     "stalled": ("0/select", "RunStalled", "stalled", {"stallTimeout": "15s"}),
     "licence": ("0/select", "LicenceExpired", "", {}),
-    "datasource": ("0/select", "DatasourceRejected", "", {"dataset": "orchard--datasource-rejected"}),
+    "datasource": ("0/register", "DatasourceRejected", "", {"dataset": "orchard--datasource-rejected"}),
     "wrong-token": ("0/register", "TokenRejected", "", {"tokenSecretRef": {"name": "wrong", "key": "token"}}),
     "expired": ("0/register", "LicenceExpired", "", {"tokenSecretRef": {"name": "expired", "key": "token"}}),
     # These are done with their only cycle when the predictions are spoilt; then they are extended.

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from localcluster import s3
+from localcluster import gpus, s3
 
 from .harness import DATASET, Object, Place, Platform, Run, World
 
@@ -26,6 +26,7 @@ KNOWN = "lists/labelled.txt"
 
 @pytest.fixture(scope="module")
 def place(world: World, platform: Platform) -> Iterator[Place]:
+    gpus.fake(world.kubectl, 16)  # the Lightly Worker asks for one
     place = Place(world, "selection")
     world.kubectl.apply(platform.secret(place.name))
     yield place
