@@ -23,7 +23,7 @@ from alrun.api.spec import AnnotationCost, Batch
 from alrun.api.step import LightlyWork, RegisterParams, RunRef, SelectParams, StepInput, Store
 from alrun.core.strategies import DIVERSITY, RANDOM, UNCERTAINTY
 from alrun.steps.lightly import config
-from alrun.steps.lightly.datasources import Datasource, datasources_of
+from alrun.steps.lightly.datasources import Datasource, datasources_of, set_datasources
 from alrun.steps.lightly.given import Key, metadata_keys, relevant_files, write_csv
 from alrun.steps.lightly.reasons import LightlyError
 from alrun.steps.selecting.candidates import PoolIndex
@@ -338,3 +338,45 @@ def test_files_that_the_worker_is_told_of_are_those_of_the_contract() -> None:
         == paths.EMBEDDINGS_CSV
     )
     assert json.loads(json.dumps(config.selection_config(params_of(DIVERSITY), 1, seed=0, cycle=0)))["n_samples"] == 1
+
+
+class _Permissions:
+    """A platform that may do some things."""
+
+    def __init__(self, **can: Any) -> None:
+        self.can = {"can_list": True, "can_read": True, "can_write": True, "can_overwrite": True} | can
+        self.told: list[tuple[str, str]] = []
+
+    def set_datasource(self, purpose: str, kind: str, values: Any) -> None:
+        self.told.append((purpose, kind))
+
+    def permissions(self) -> dict[str, Any]:
+        return self.can
+
+
+BUCKETS = (
+    Datasource("INPUT", "S3", {"resource_path": "s3://a/b"}),
+    Datasource("LIGHTLY", "S3", {"resource_path": "s3://c/d"}),
+)
+
+
+def test_datasources_are_tried() -> None:
+    platform = _Permissions()
+    set_datasources(platform, BUCKETS, bypass_verify=False)
+    assert platform.told == [("INPUT", "S3"), ("LIGHTLY", "S3")]
+    with pytest.raises(LightlyError) as raised:
+        set_datasources(
+            _Permissions(can_list=False, can_write=False, errors={"can_list": "AccessDenied"}), BUCKETS, bypass_verify=False
+        )
+    assert raised.value.reason == "DatasourceRejected"
+    assert raised.value.message == (
+        "the Lightly platform may not list, write in INPUT (dataset.images) s3://a/b, LIGHTLY (the workspace) s3://c/d: "
+        "can_list: AccessDenied"
+    )
+
+
+def test_datasources_that_the_platform_cannot_or_must_not_try_are_not_tried() -> None:
+    nothing = {"can_list": False, "can_read": False}
+    set_datasources(_Permissions(**nothing), BUCKETS, bypass_verify=True)
+    local = tuple(Datasource(purpose, "LOCAL", {"relative_path": ""}) for purpose in ("INPUT", "LIGHTLY"))
+    set_datasources(_Permissions(**nothing), local, bypass_verify=False)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any, Protocol
 
 from alrun.api.selection import LightlyDatasource
 from alrun.api.step import Store
 from alrun.steps.context import Context
 
-from .client import Platform
 from .reasons import LightlyError
 
 INPUT = "INPUT"
@@ -51,7 +51,19 @@ def datasources_of(context: Context, environ: Mapping[str, str]) -> tuple[Dataso
     )
 
 
-def set_datasources(platform: Platform, sources: tuple[Datasource, ...], *, bypass_verify: bool) -> None:
+class Datasources(Protocol):
+    """Who is told, and tries; `Platform` does."""
+
+    def set_datasource(self, purpose: str, kind: str, values: Mapping[str, str]) -> None:
+        """Tell where something is."""
+        ...
+
+    def permissions(self) -> dict[str, Any]:
+        """can_list, can_read, can_write, can_overwrite, and errors by permission, where there are any."""
+        ...
+
+
+def set_datasources(platform: Datasources, sources: tuple[Datasource, ...], *, bypass_verify: bool) -> None:
     """Tell the platform, and have it try them.
 
     In local mode there is nothing that it could try: only the Worker sees the folders.
