@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alrun.api import paths
@@ -174,6 +174,7 @@ def test_whether_a_listed_file_has_a_content_is_asked_of_the_store_below(arm: Ar
     assert arm.holds(entry, tmp_path / "local")
 
 
+@settings(deadline=None)
 @given(first=st.integers(0, 1200), cycle=st.integers(0, 1200))
 def test_which_arm_a_cycle_belongs_to(first: int, cycle: int) -> None:
     arm = ArmStore(FolderStore(Path("nowhere"), "pvc://claim"), first)

@@ -62,7 +62,7 @@ def resampled(metric: str, images: Sequence[Scene]) -> Resampled:
 
 
 @pytest.mark.parametrize("metric", ["mAP50", "mAP50Sample", "AP50/bolt", "mAP", "mAP75"])
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(images=scenes(), data=st.data())
 def test_an_image_that_was_drawn_twice_counts_as_two(metric: str, images: list[Scene], data: st.DataObject) -> None:
     one = resampled(metric, images)
