@@ -154,6 +154,19 @@ def test_proportion_and_least_distance(site: Site, orchard: Orchard) -> None:
     assert site.picks()[0] == names[2]
 
 
+def test_selection_stops_where_a_sum_or_the_typicality_says(site: Site, orchard: Orchard) -> None:
+    names = orchard.grow(6)
+    orchard.embed(dict(zip(names, [[0.0], [0.1], [0.2], [0.3], [5.0], [9.0]], strict=True)))
+    orchard.predict(dict(zip(names, [[0.5]] * 3 + [[0.9]] * 3, strict=True)))
+    given = {"embeddings": "embeddings.csv", "lightly": {"model": {"num_ftrs": 1}}, "count": 6}
+    most = {**UNCERTAINTY, "strategy": {"type": "WEIGHTS", "stopping_condition_max_sum": 2.5}}
+    assert site.done(most, **given)[0] == "COMPLETED"
+    assert site.picks() == names[:2]
+    typical = {"type": "TYPICALITY", "num_nearest_neighbors": 2, "stopping_condition_minimum_typicality": 0.5}
+    assert site.done({**DIVERSITY, "strategy": typical}, use_datapool=True, **given)[0] == "COMPLETED"
+    assert sorted(site.picks()) == names[2:4]
+
+
 def test_metadata_weighs_and_balances(site: Site, orchard: Orchard) -> None:
     names = orchard.grow(6)
     schema = [
@@ -344,6 +357,20 @@ def test_licence_that_expires_fails_the_run(orchard: Orchard, monkeypatch: pytes
         monkeypatch.setenv("LIGHTLY_SERVER_LOCATION", server.url)
         orchard.grow(4)
         assert Site(server, orchard).done() == ("FAILED", "Your Lightly license has expired")
+
+
+def test_licence_may_expire_for_a_dataset_by_its_name(server: Server, orchard: Orchard) -> None:
+    orchard.grow(4)
+    assert Site(server, orchard, "orchard--licence-expired").done() == ("FAILED", "Your Lightly license has expired")
+
+
+@pytest.mark.parametrize("wish", ["offline", "config-version-V3"])
+def test_dataset_may_be_passed_over_by_its_name(server: Server, orchard: Orchard, wish: str) -> None:
+    orchard.grow(4)
+    passed_over = Site(server, orchard, f"orchard--{wish}")
+    key = passed_over.schedule()
+    assert Site(server, orchard, "another").done()[0] == "COMPLETED"
+    assert passed_over.client.get_compute_worker_run_info(key).state == "OPEN"
 
 
 def test_tag_of_a_run_may_hold_the_datapool_too(server: Server, orchard: Orchard) -> None:

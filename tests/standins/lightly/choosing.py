@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import metadata, scores
-from .config import Entry, Selection
+from .config import Entry, Selection, Strategy
 from .endings import RunEnd
 from .predictions import Task
 
@@ -55,8 +55,6 @@ def choose(known: Known, selection: Selection, seed: int) -> list[int]:
     for entry in selection.strategies:
         if entry.strategy.type == "THRESHOLD":
             allowed &= _COMPARE[entry.strategy.operation or ""](_numbers(known, entry, seed), entry.strategy.threshold or 0)
-        if entry.strategy.stopping_condition_minimum_typicality is not None:
-            allowed &= _typicality(known, entry) >= entry.strategy.stopping_condition_minimum_typicality
     if not allowed.any():
         raise RunEnd("ABORTED", "no sample is left after the thresholds")
     rows = np.flatnonzero(allowed | ~known.open)
@@ -65,15 +63,15 @@ def choose(known: Known, selection: Selection, seed: int) -> list[int]:
     if wanted > int(allowed.sum()):
         wanted = int(allowed.sum())  # lightly-mundig returns images twice when asked for more than there are
     engine = lightly_mundig.Selection()
-    sums = []
+    ends = []
     for entry in selection.strategies:
         if entry.strategy.type == "THRESHOLD":
             continue
         values = _add(engine, known, entry, rows, seed)
-        if entry.strategy.stopping_condition_max_sum is not None and values is not None:
-            sums.append((values, entry.strategy.stopping_condition_max_sum))
+        if values is not None:
+            ends.append((values, entry.strategy))
     picked = engine.run_selection(before.tolist(), len(rows), len(before) + wanted)
-    return [int(rows[place]) for place in _within(picked[len(before) :], sums)]
+    return [int(rows[place]) for place in _until(picked[len(before) :], ends)]
 
 
 def _wanted(selection: Selection, images: int) -> int:
@@ -83,10 +81,16 @@ def _wanted(selection: Selection, images: int) -> int:
     return images if count == -1 else count
 
 
-def _within(picks: Sequence[int], sums: Sequence[tuple[NDArray[np.float64], float]]) -> Sequence[int]:
-    for values, most in sums:
-        total = np.cumsum(values[list(picks)])
-        picks = picks[: int(np.searchsorted(total, most, side="right"))]
+def _until(picks: Sequence[int], ends: Sequence[tuple[NDArray[np.float64], Strategy]]) -> Sequence[int]:
+    """Picks up to the first one after which a sum would be too large, or that is not typical enough."""
+    for values, strategy in ends:
+        of_picks = values[list(picks)]
+        last = np.zeros(len(picks), bool)
+        if strategy.stopping_condition_max_sum is not None:
+            last |= np.cumsum(of_picks) > strategy.stopping_condition_max_sum
+        if strategy.stopping_condition_minimum_typicality is not None:
+            last |= of_picks < strategy.stopping_condition_minimum_typicality
+        picks = picks[: int(np.argmax(last))] if last.any() else picks
     return picks
 
 

@@ -149,7 +149,13 @@ def _open_schedules(call: Call) -> Reply:
     if call.needed("version") not in (VERSION, "*"):
         return Reply(value=[])
     labels = [label for text in call.query.get("labels", ()) for label in text.split(",") if label]
-    return Reply(value=[_scheduled(one) for one in call.state.open_for(labels)])
+    return Reply(value=[_scheduled(one) for one in call.state.open_for(labels) if not _passed_over(call, one)])
+
+
+def _passed_over(call: Call, one: Scheduled) -> bool:
+    """Whether no Worker sees a run, as its dataset's name wishes."""
+    wishes = of_dataset(call.state.dataset(one.dataset).name)
+    return any(wanted(wishes, mode) is not None for mode in ("offline", "config-version"))
 
 
 def _cancel(call: Call) -> Reply:
@@ -172,7 +178,9 @@ def _licence(call: Call) -> Reply:
 
 def _authorize(call: Call) -> Reply:
     body = call.parse(bodies.Authorization)
-    if wanted(call.platform.wishes, "licence-expired"):
+    run = call.state.run(body.hashed_task_description)
+    wishes = [*call.platform.wishes, *of_dataset(call.state.dataset(run.dataset).name)]
+    if wanted(wishes, "licence-expired"):
         raise licence_expired()
     return Reply(value=call.platform.signature(body.hashed_task_description))
 
