@@ -344,3 +344,26 @@ def test_the_log_is_where_it_says(capsys: pytest.CaptureFixture[str], tmp_path: 
     context.say("a line")
     assert context.log.getvalue() == "a line\n"  # type: ignore[attr-defined]
     assert capsys.readouterr().out == ""
+
+
+def test_what_a_step_has_to_take_back_is_taken_back_before_it_ends() -> None:
+    done: list[str] = []
+
+    def refused() -> None:
+        raise StepError("Refused", "the other side says no")
+
+    def broken() -> None:
+        raise ValueError("words of others, with a secret in them")
+
+    reader, writer = os.pipe()
+    os.write(writer, bytes([signal.SIGCHLD, signal.SIGTERM]))
+    os.close(writer)
+    log = io.StringIO()
+    frame._watch(reader, [refused, broken, lambda: done.append("taken back")], lambda code: done.append(str(code)), log)
+    os.close(reader)
+    assert done == ["taken back", "143"]
+    assert log.getvalue() == (
+        "not done before the end: the other side says no\n"
+        "not done before the end: ValueError\n"
+        "ended by SIGTERM; another attempt goes on from here\n"
+    )
