@@ -21,7 +21,7 @@ from alrun.api.step import (
     StepName,
     TrainParams,
 )
-from alrun.core.course import anchors_of
+from alrun.core.course import anchors_of, model_of
 from alrun.core.inputs import step_input
 from alrun.core.plan import Reason
 from tests.model.world import World, at, with_control, with_lightly, with_tao
@@ -389,6 +389,7 @@ def test_where_nothing_was_drawn_for_the_comparison_arm_the_cycle_is_judged_with
     world = World(spec=with_control(0.1, maxCycles=2, labelBudget={"images": 23})).advance()
     assert steps(world)[-3:] == ["1/convert", "1/control-select", "1/report"]
     assert world.status.cycles[-1].control is None
+    assert model_of(world.status, 1, control=1) == model_of(world.status, 0) == "s3://bucket/out/0"
     world.retry("1/report")
     world.advance()
     assert (world.status.phase, world.made[-1]) == (Phase.SUCCEEDED, "apples-c1-report-r1-1")

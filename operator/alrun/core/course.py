@@ -127,13 +127,16 @@ def next_compression(spec: RunSpec, status: RunStatus) -> tuple[StepName, int] |
 
 
 def model_of(status: RunStatus, cycle: int, *, control: int | None = None) -> str | None:
-    """Where the model of a cycle is; that of the comparison arm, where `control` is its first cycle."""
+    """Where the model of a cycle is; that of the comparison arm, where `control` is its first cycle.
+
+    The arm keeps its model where nothing was drawn for it.
+    """
     entry = next((entry for entry in status.cycles if entry.cycle == cycle), None)
     if entry is None:
         return None
     if control is None or cycle < control:
         return entry.model
-    return entry.control.model if entry.control else None
+    return entry.control.model if entry.control else model_of(status, cycle - 1, control=control)
 
 
 def compressed(status: RunStatus, cycle: int) -> CompressionStatus:
