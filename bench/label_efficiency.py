@@ -63,7 +63,7 @@ def main() -> int:
         folder = str(given.out.resolve() / "compiled")
         jax.config.update("jax_compilation_cache_dir", folder)  # type: ignore[no-untyped-call]  # JAX leaves it without types
     if not given.report:
-        found = [_generated(name, given.images, plan) for name in given.sets]
+        found = [_generated(name, given.images, plan, given.out) for name in given.sets]
         found += [
             sets.folder(place, LabelFormat(given.format), given.group_by, plan.width, plan.height) for place in given.data
         ]
@@ -80,11 +80,12 @@ def main() -> int:
     return 0
 
 
-def _generated(name: str, images: int, plan: Plan) -> sets.DataSet:
+def _generated(name: str, images: int, plan: Plan, out: Path) -> sets.DataSet:
     kind, _, seed = name.partition(":")
     if kind != "generated" or not seed.isdigit():
         raise SystemExit(f"error: --set {name}: a set is generated:SEED; folders are named by --data")
-    return sets.generated(int(seed), images, plan.width, plan.height)
+    path = out / f"{kind}-{seed}-{images}-{plan.width}x{plan.height}.npz"
+    return sets.kept(path, lambda: sets.generated(int(seed), images, plan.width, plan.height))
 
 
 if __name__ == "__main__":

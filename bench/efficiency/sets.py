@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,24 @@ class DataSet:
     def boxes(self, indices: Iterable[int]) -> int:
         """Boxes that an annotator draws in these images."""
         return sum(len(self.truth[index].boxes) for index in indices)
+
+
+def kept(path: Path, make: Callable[[], DataSet]) -> DataSet:
+    """The set that lies at `path`, and else a new one, which lies there from then on: pictures take a while to draw."""
+    if not path.exists():
+        data = make()
+        parts = [np.concatenate([getattr(one, part) for one in data.truth]) for part in Truth._fields]
+        counts = np.array([len(one.classes) for one in data.truth])
+        texts = [np.array(text) for text in (data.name, data.classes, data.images, data.groups)]
+        begun = path.with_suffix(".part.npz")
+        np.savez(begun, *texts, data.pixels, counts, *parts)
+        begun.replace(path)
+        return data
+    with np.load(path) as file:
+        name, classes, images, groups, pixels, counts, *parts = (file[f"arr_{number}"] for number in range(len(file.files)))
+        split_parts = [np.split(part, np.cumsum(counts)[:-1]) for part in parts]
+        truth = [Truth(*one) for one in zip(*split_parts, strict=True)]
+        return DataSet(str(name), tuple(classes.tolist()), images.tolist(), groups.tolist(), pixels, truth)
 
 
 def generated(seed: int, images: int, width: int, height: int) -> DataSet:
