@@ -24,7 +24,7 @@ from alrun.steps.context import StepError
 from alrun.steps.selecting.replay import Changed, OverlayStore, Replay, replay
 
 from .cli_cluster import SPEC, Cluster, manifest, serve
-from .selecting import POOL, embeddings, hashes, index, label, orchard, predictions, selection, strategy
+from .selecting import CLASSICAL, POOL, embeddings, hashes, index, label, orchard, predictions, selection, strategy
 
 
 @pytest.fixture
@@ -84,6 +84,14 @@ def test_of_both_arms(world, tmp_path):
     select.run(make(control=0, rule=Rule.DRAWN, strategies=[]))
     assert again(world, tmp_path / "main", 0) == Replay(picks=5)
     assert again(world, tmp_path / "arm", 0, control=True) == Replay(picks=2)
+    arm = make(cycle=1, control=0, strategies=[DIVERSITY], embeddings=CLASSICAL)
+    label(arm, POOL[4:6])
+    select.run(arm)
+    own = "control/cycles/000/annotate/images.parquet"
+    assert own in json.loads(arm.workspace.read(paths.selection_sources(1)))
+    assert again(world, tmp_path / "later", 1, control=True) == Replay(picks=5)
+    label(arm, POOL[4:7])
+    assert [one.name for one in again(world, tmp_path / "changed", 1, control=True).changed] == [own]
 
 
 def rewrite(world, cycle: int, **changes: object) -> None:
