@@ -33,7 +33,7 @@ IMAGES = 24
 LABEL = "alrun-orchard-apples"
 
 
-class _UntilIdle:
+class Idle:
     """A stop event that is set once the Worker finds nothing to do: it then works as a plain function."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class Farm(World):
             **self.worker,
         }
         worker = self.server.state.workers[self.worker_id or ""]
-        if run_worker(environ, stop=_UntilIdle()) == 0 and worker.heard:
+        if run_worker(environ, stop=Idle()) == 0 and worker.heard:
             worker.state = "IDLE"  # it lives on, and polls again when the step next sleeps
 
     def label(self, cycle: int, images: list[str]) -> None:
