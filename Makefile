@@ -14,7 +14,7 @@ export ALRUN_CLUSTER ?= demo
 export CONTEXT REGISTRY BASE_IMAGE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-model test-contract test-cluster lint cluster cluster-down images crds docs bench-operator bench-convert bench-staging clean
+.PHONY: help demo test test-unit test-model test-contract test-cluster lint cluster cluster-down images crds docs bench-operator bench-convert bench-staging bench-selection bench-label-efficiency clean
 
 help: ## Say what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,12 @@ bench-convert: $(STAMP) ## Measure the conversion of predictions against labelfo
 
 bench-staging: $(STAMP) ## Measure labels on their way to a foreign trainer, and predictions on their way back, against labelformat
 	@$(PYTHON) bench/staging.py
+
+bench-selection: $(STAMP) ## Measure the embedded engine against Lightly's selection, and a merge of shards against the whole
+	@$(PYTHON) bench/selection.py
+
+bench-label-efficiency: $(STAMP) ## Measure what rules are worth at equal boxes (hours; ARGS="--data DIR --format voc" for images of your own)
+	@$(PYTHON) bench/label_efficiency.py --out .local/label-efficiency $(or $(ARGS),--set generated:202)
 
 clean: ## Remove what the targets made in this folder
 	rm -rf .venv .local .pytest_cache .mypy_cache .ruff_cache .hypothesis

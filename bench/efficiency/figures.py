@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .drawing import Line, drawn
-from .loops import START
 
+START = "start"
+"""What stands for the rule in cycle 0, which all rules of a seed share."""
 BASELINES = ("Random", "Coral")
 DRAWS = 10_000
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)

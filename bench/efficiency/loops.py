@@ -30,11 +30,10 @@ from alrun.learn.selection.pool import Frontier, Pool, shuffled, space
 from alrun.learn.selection.predictions import Predictions
 from alrun.learn.selection.scores import binary_entropy
 
+from .figures import START
 from .rules import Rule
 from .sets import DataSet
 
-START = "start"
-"""What stands for the rule in cycle 0, which all share."""
 SCORE_THRESHOLD = 0.05
 """The default of selection.scoreThreshold."""
 
