@@ -3,7 +3,8 @@
     python bench/selection.py [--sizes 100000x128x500 …] [--repeat 3] [--weights]
 
 Embeddings are unit vectors in 200 clusters, float32. Each engine runs in a process of its own with two threads, in turn;
-best and median of the runs are shown, the load of the machine, and the first pick in which the two differ, if any.
+best and median of the runs are shown, the least processor time (which on a busy machine says more), the load of the
+machine, and the first pick in which the two differ, if any.
 Ours reads its embeddings from a memory-mapped file. What its process peaks at above one that only imports the same
 modules, mapped pages included, is given in parts of the embeddings.
 """
@@ -18,7 +19,6 @@ sys.path.insert(0, sys.path.pop(0).removesuffix("bench") + "operator")
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import tempfile
@@ -94,13 +94,22 @@ def measure(engine: str, path: Path, count: int, weighted: bool) -> dict[str, ob
     return answer
 
 
+def memory(name: str) -> int:
+    """Bytes of this process."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return 1024 * int(line.split()[1])
+
+
 def child(arguments: argparse.Namespace) -> None:
     """What a process of `measure` does."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     run = ours if arguments.engine == ENGINES[0] else theirs
+    with tempfile.TemporaryDirectory() as folder:
+        make(Path(folder) / "few.npy", 100, 8)
+        run(Path(folder) / "few.npy", 2, arguments.weights)  # loads what there is to load
+    before, processor = memory("VmRSS"), time.process_time()
     found, seconds = run(arguments.path, arguments.count, arguments.weights)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(json.dumps({"picks": found, "seconds": seconds, "bytes": peak * 1024}))
+    answer = {"picks": found, "seconds": seconds, "processor": time.process_time() - processor}
+    print(json.dumps(answer | {"bytes": memory("VmHWM") - before}))
 
 
 def compare(size: str, repeat: int, weighted: bool, folder: Path) -> None:
@@ -119,12 +128,14 @@ def compare(size: str, repeat: int, weighted: bool, folder: Path) -> None:
     assert isinstance(b, list)
     differ = next((place for place, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), None)
     best, middle = ({engine: f(seconds[engine]) for engine in ENGINES} for f in (min, statistics.median))
-    memory = float(str(runs[ENGINES[0]][0]["bytes"])) / (images * columns * 4)
+    processor = {engine: min(float(str(run["processor"])) for run in runs[engine]) for engine in ENGINES}
+    part = float(str(runs[ENGINES[0]][0]["bytes"])) / (images * columns * 4)
     print(
         f"{size:>16}{' weights' if weighted else '':8} "
         + " ".join(f"{engine} best {best[engine]:.2f} s median {middle[engine]:.2f} s," for engine in ENGINES)
         + f" ratio {best[ENGINES[1]] / best[ENGINES[0]]:.1f} / {middle[ENGINES[1]] / middle[ENGINES[0]]:.1f},"
-        + f" {1000 * best[ENGINES[0]] / count:.2f} ms a pick, memory {memory:.2f} of the embeddings,"
+        + f" processor {processor[ENGINES[0]]:.2f} and {processor[ENGINES[1]]:.2f} s,"
+        + f" {1000 * best[ENGINES[0]] / count:.2f} ms a pick, memory {part:.2f} of the embeddings,"
         + f" load {os.getloadavg()[0]:.1f}, "
         + ("identical picks" if differ is None else f"picks differ from the {differ}-th on"),
         flush=True,

@@ -20,7 +20,7 @@ from .rounding import Single, norms, squared
 
 Indices = NDArray[np.intp]
 
-_ROWS, _CENTRES = 2048, 512
+_ROWS, _CENTRES = 2048, 256
 _FEW = 2**21
 """Numbers of a matrix that one thread multiplies with a vector sooner than several threads have come together."""
 _STEP = 2.0**-24
@@ -95,7 +95,7 @@ class Nearest:
 
     def catch_up_all(self) -> None:
         """Compare all images, without copies of them."""
-        for rows in blocks(len(self._points)):
+        for rows in blocks(len(self._points), _ROWS):
             since = int(self._seen[rows].min())
             if since < self.count and self.value[rows].any():
                 self.approach(np.arange(rows.start, rows.stop), self._points[rows], since)

@@ -16,8 +16,8 @@ For a wish, value and total are
 * `Balance`: how near the classes of S with i come to the target (`proportions`); there is no total.
 
 A value or a sum below 1e-8 counts as 1e-8: a wish that is not served at all does not silence the others, and images that
-all have the weight 0 are told apart by the other wishes. Of equals, the first is picked. A wish of strength 0 is none.
-Where more are asked for than there are, all are picked, each once.
+all have the weight 0 are told apart by the other wishes. Of equals, the first is picked. A wish of strength 0 only ends
+the batch. Where more are asked for than there are, all are picked, each once.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def greedy(
     may = _pickable(images, taken, open)
     for one in objectives:
         _fits(one, images)
-    wishes = [one for one in objectives if one.strength != 0]
+    wishes = [one for one in objectives if one.strength != 0 or _stops(one)]
     diverse = [one for one in wishes if isinstance(one, Diversity)]
     terms = _terms(wishes, combination, len(taken) + expected)
     terms.begin(taken.tolist())
@@ -233,6 +233,10 @@ def _middle(points: NDArray[np.float32], may: NDArray[np.bool_]) -> tuple[int, f
     )
     squared = np.concatenate([np.square(points[rows] - centre).sum(axis=1) for rows in blocks(len(points))])
     return int(np.where(may, squared, np.inf).argmin()), 0.0
+
+
+def _stops(wish: Objective) -> bool:
+    return isinstance(wish, Diversity) and wish.minimum_distance is not None
 
 
 class _End:

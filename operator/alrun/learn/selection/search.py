@@ -26,6 +26,8 @@ FRONT = 4096
 _GROUPS = 1024
 _GROWTH = 4
 _PATIENCE = 32
+_LARGEST = 8
+"""A front that would copy more than this part of the embeddings is all images instead, without a copy."""
 
 
 @dataclass(slots=True)
@@ -86,10 +88,14 @@ class Search:
         if front.points is not None:
             nearest = self._terms.diversities[0].nearest
             nearest.approach(front.rows, front.points, nearest.count - 1)
-        elif self._lazy and (front.picks >= _PATIENCE or self._terms.diversities[0].nearest.count == 1):
+        elif self._lazy and (front.picks >= _PATIENCE or self._chosen == 1):
             self._front = None  # all images were the front because all were alike: look again whether they are
         else:
             self._catch_up()
+
+    @property
+    def _chosen(self) -> int:
+        return self._terms.diversities[0].nearest.count
 
     def _catch_up(self) -> None:
         for one in self._terms.diversities:
@@ -127,6 +133,9 @@ class Search:
         return int(rows[scores == top].min()), float(top)
 
     def _limits(self, one: Unlike, rows: Indices) -> tuple[Floats, Floats]:
+        if not one.nearest.count:
+            same = self._terms.diversity_part(one, np.zeros(1))
+            return same, same
         value = one.nearest.value[rows].astype(np.float64)
         slack = np.where(one.nearest.certain[rows], 0.0, one.nearest.slack)
         near, far = self._terms.diversity_part(one, value - slack), self._terms.diversity_part(one, value + slack)
@@ -141,7 +150,7 @@ class Search:
 
     def _new_front(self, size: int) -> _Front:
         everything = np.flatnonzero(self._open)
-        if not self._lazy or size >= len(everything):
+        if not self._lazy or size > max(FRONT, len(self._open) // _LARGEST) or size >= len(everything) or not self._chosen:
             self._catch_up()
             return _Front(everything, None, None)
         assert self._groups is not None
