@@ -33,28 +33,22 @@ class Pick:
 class Pool:
     """Images that a rule may choose from, in a fixed order. Ties are decided for the first in it.
 
-    `embeddings` is [N, d], any float type, and may be memory-mapped: it is read in blocks. `scores` is [N]
-    uncertainties in 0..1. Both are None where the rule needs none. `chosen` are the indices of images that are
-    labelled already: they count as represented and are never picked.
+    `embeddings` is [N, d], any float type, and may be memory-mapped: it is read in blocks. It is None where the
+    rule needs none. `chosen` are the indices of images that are labelled already: they count as represented and
+    are never picked.
 
     Raises:
-        SelectionError: lengths do not fit, an index is out of range or given twice, or a score is not finite.
+        SelectionError: lengths do not fit, or an index is out of range or given twice.
     """
 
     images: Sequence[str]
     chosen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     embeddings: NDArray[np.floating] | None = None
-    scores: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.images)
         if self.embeddings is not None and (self.embeddings.ndim != 2 or self.embeddings.shape[0] != n):
             raise SelectionError(f"{n} images need embeddings of shape [{n}, d], not {self.embeddings.shape}")
-        if self.scores is not None:
-            if self.scores.shape != (n,):
-                raise SelectionError(f"{n} images need {n} scores, not {self.scores.shape}")
-            if bad := np.flatnonzero(~np.isfinite(self.scores)).tolist():
-                raise SelectionError(f"the score of {self.images[bad[0]]} is {self.scores[bad[0]]}, not a finite number")
         if self.chosen.size and (self.chosen.min() < 0 or self.chosen.max() >= n):
             raise SelectionError(f"chosen images have indices 0..{n - 1}, not {self.chosen.min()}..{self.chosen.max()}")
         if len(np.unique(self.chosen)) != len(self.chosen):
