@@ -27,7 +27,8 @@ HEAT_BIAS = -2.19
 STAGES = (("c2", 12, 24, 1), ("c3", 24, 48, 1), ("c4", 48, 96, 2), ("c5", 96, 96, 1))
 """(name, channels in, channels out, residual blocks), each halving the resolution; c2 works at stride 4."""
 _WIDTH = 48
-_MOMENTUM = 0.1
+MOMENTUM = 0.1
+"""Share of the way that the running statistics move towards those of a batch."""
 EPSILON = 1e-5
 """Added to every variance that is divided by."""
 
@@ -66,34 +67,23 @@ def initial(classes: int, seed: int) -> tuple[Tree, Tree]:
 
     Kernels are drawn from a normal distribution of variance 1 / (3 * fan in), by numpy: the same on every device.
     """
-    random = np.random.default_rng([seed, 0])
-    weights: Tree = {}
-    statistics: Tree = {}
-
-    def convolution(name: str, size: int, channels_in: int, channels_out: int, *, norm: bool, bias: float = 0.0) -> None:
-        deviation = 1.0 / math.sqrt(3.0 * size * size * channels_in)
-        kernel = random.standard_normal((size, size, channels_in, channels_out), np.float32) * np.float32(deviation)
-        weights[name] = {"kernel": kernel}
-        if norm:
-            weights[name] |= {"scale": np.ones(channels_out, np.float32), "shift": np.zeros(channels_out, np.float32)}
-            statistics[name] = {"mean": np.zeros(channels_out, np.float32), "variance": np.ones(channels_out, np.float32)}
-        else:
-            weights[name]["bias"] = np.full(channels_out, bias, np.float32)
-
-    convolution("stem", 3, 3, 12, norm=True)
-    for stage, channels_in, channels_out, blocks in STAGES:
-        convolution(f"{stage}.down", 3, channels_in, channels_out, norm=True)
-        for block in range(blocks):
-            convolution(f"{stage}.{block}.a", 3, channels_out, channels_out, norm=True)
-            convolution(f"{stage}.{block}.b", 3, channels_out, channels_out, norm=True)
+    draw = _Drawing(seed)
+    draw.backbone()
     for stage, _, channels_out, _ in STAGES:
-        convolution(f"{stage}.lateral", 1, channels_out, _WIDTH, norm=False)
-    convolution("join", 3, _WIDTH, _WIDTH, norm=True)
-    convolution("heat.a", 3, _WIDTH, _WIDTH, norm=True)
-    convolution("heat.b", 1, _WIDTH, classes, norm=False, bias=HEAT_BIAS)
-    convolution("sides.a", 3, _WIDTH, _WIDTH, norm=True)
-    convolution("sides.b", 1, _WIDTH, 4, norm=False)
-    return weights, statistics
+        draw.convolution(f"{stage}.lateral", 1, channels_out, _WIDTH, norm=False)
+    draw.convolution("join", 3, _WIDTH, _WIDTH, norm=True)
+    draw.convolution("heat.a", 3, _WIDTH, _WIDTH, norm=True)
+    draw.convolution("heat.b", 1, _WIDTH, classes, norm=False, bias=HEAT_BIAS)
+    draw.convolution("sides.a", 3, _WIDTH, _WIDTH, norm=True)
+    draw.convolution("sides.b", 1, _WIDTH, 4, norm=False)
+    return draw.weights, draw.statistics
+
+
+def initial_backbone(seed: int) -> tuple[Tree, Tree]:
+    """Fresh (weights, statistics) of the layers that `backbone` has: those that `initial` draws for this seed."""
+    draw = _Drawing(seed)
+    draw.backbone()
+    return draw.weights, draw.statistics
 
 
 def apply(weights: Tree, statistics: Tree, images: jax.Array, *, training: bool) -> tuple[Output, Tree]:
@@ -109,30 +99,95 @@ def apply(weights: Tree, statistics: Tree, images: jax.Array, *, training: bool)
     Returns:
         The output, and the statistics after this batch (unchanged when not training).
     """
-    moved: Tree = {} if training else statistics
+    convolution = _Layers(weights, statistics, training=training)
+    stages = _stages(convolution, images)
+    (stage, x), *finer = reversed(stages)
+    merged = convolution(f"{stage}.lateral", x)
+    for stage, x in finer:
+        merged = _doubled(merged) + convolution(f"{stage}.lateral", x)
+    joined = jax.nn.relu(convolution("join", merged))
+    heat = convolution("heat.b", jax.nn.relu(convolution("heat.a", joined)))
+    sides = jax.nn.softplus(convolution("sides.b", jax.nn.relu(convolution("sides.a", joined)))) * STRIDE
+    return Output(heat, sides, _embedding(stages)), convolution.moved
 
-    def convolution(name: str, x: jax.Array, stride: int = 1) -> jax.Array:
-        kernel = weights[name]["kernel"]
+
+def backbone(weights: Tree, statistics: Tree, images: jax.Array, *, training: bool) -> tuple[jax.Array, Tree]:
+    """The embedding alone, of the layers that come before those of heat map and boxes: as `apply` in all else."""
+    convolution = _Layers(weights, statistics, training=training)
+    stages = _stages(convolution, images)
+    return _embedding(stages), convolution.moved
+
+
+class _Drawing:
+    """Layers with weights that have learned nothing, drawn one after another."""
+
+    def __init__(self, seed: int) -> None:
+        self.weights: Tree = {}
+        self.statistics: Tree = {}
+        self._random = np.random.default_rng([seed, 0])
+
+    def convolution(
+        self, name: str, size: int, channels_in: int, channels_out: int, *, norm: bool, bias: float = 0.0
+    ) -> None:
+        deviation = 1.0 / math.sqrt(3.0 * size * size * channels_in)
+        kernel = self._random.standard_normal((size, size, channels_in, channels_out), np.float32) * np.float32(deviation)
+        self.weights[name] = {"kernel": kernel}
+        if norm:
+            self.weights[name] |= {"scale": np.ones(channels_out, np.float32), "shift": np.zeros(channels_out, np.float32)}
+            self.statistics[name] = {
+                "mean": np.zeros(channels_out, np.float32),
+                "variance": np.ones(channels_out, np.float32),
+            }
+        else:
+            self.weights[name]["bias"] = np.full(channels_out, bias, np.float32)
+
+    def backbone(self) -> None:
+        self.convolution("stem", 3, 3, 12, norm=True)
+        for stage, channels_in, channels_out, blocks in STAGES:
+            self.convolution(f"{stage}.down", 3, channels_in, channels_out, norm=True)
+            for block in range(blocks):
+                self.convolution(f"{stage}.{block}.a", 3, channels_out, channels_out, norm=True)
+                self.convolution(f"{stage}.{block}.b", 3, channels_out, channels_out, norm=True)
+
+
+class _Layers:
+    """Convolutions by their names, with what follows each.
+
+    Attributes:
+        moved: the statistics after this batch; unchanged when not training.
+    """
+
+    def __init__(self, weights: Tree, statistics: Tree, *, training: bool) -> None:
+        self.moved: Tree = {} if training else statistics
+        self._weights = weights
+        self._statistics = statistics
+        self._training = training
+
+    def __call__(self, name: str, x: jax.Array, stride: int = 1) -> jax.Array:
+        own = self._weights[name]
+        kernel = own["kernel"]
         edge = kernel.shape[0] // 2
         padding = ((edge, edge), (edge, edge))
         y = jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-        bias: jax.Array | None = weights[name].get("bias")
+        bias: jax.Array | None = own.get("bias")
         if bias is not None:
             return y + bias
-        if training:
+        if self._training:
             mean = jnp.mean(y, axis=(0, 1, 2))
             variance = jnp.mean(jnp.square(y - mean), axis=(0, 1, 2))
-            was = statistics[name]
-            moved[name] = {
-                "mean": was["mean"] + _MOMENTUM * (mean - was["mean"]),
-                "variance": was["variance"] + _MOMENTUM * (variance - was["variance"]),
+            was = self._statistics[name]
+            self.moved[name] = {
+                "mean": was["mean"] + MOMENTUM * (mean - was["mean"]),
+                "variance": was["variance"] + MOMENTUM * (variance - was["variance"]),
             }
         else:
-            mean, variance = statistics[name]["mean"], statistics[name]["variance"]
-        scale: jax.Array = jax.lax.rsqrt(variance + EPSILON) * weights[name]["scale"]
-        shift: jax.Array = weights[name]["shift"]
+            mean, variance = self._statistics[name]["mean"], self._statistics[name]["variance"]
+        scale: jax.Array = jax.lax.rsqrt(variance + EPSILON) * own["scale"]
+        shift: jax.Array = own["shift"]
         return (y - mean) * scale + shift
 
+
+def _stages(convolution: _Layers, images: jax.Array) -> list[tuple[str, jax.Array]]:
     x = images.astype(jnp.float32) * (2.0 / 255.0) - 1.0
     x = jax.nn.relu(convolution("stem", x, stride=2))
     stages = []
@@ -142,15 +197,11 @@ def apply(weights: Tree, statistics: Tree, images: jax.Array, *, training: bool)
             inner = jax.nn.relu(convolution(f"{stage}.{block}.a", x))
             x = jax.nn.relu(x + convolution(f"{stage}.{block}.b", inner))
         stages.append((stage, x))
-    embedding = jnp.concatenate([jnp.mean(x, axis=(1, 2)) for _, x in stages[-2:]], axis=-1)
-    (stage, x), *finer = reversed(stages)
-    merged = convolution(f"{stage}.lateral", x)
-    for stage, x in finer:
-        merged = _doubled(merged) + convolution(f"{stage}.lateral", x)
-    joined = jax.nn.relu(convolution("join", merged))
-    heat = convolution("heat.b", jax.nn.relu(convolution("heat.a", joined)))
-    sides = jax.nn.softplus(convolution("sides.b", jax.nn.relu(convolution("sides.a", joined)))) * STRIDE
-    return Output(heat, sides, embedding), moved
+    return stages
+
+
+def _embedding(stages: list[tuple[str, jax.Array]]) -> jax.Array:
+    return jnp.concatenate([jnp.mean(x, axis=(1, 2)) for _, x in stages[-2:]], axis=-1)
 
 
 def sums() -> tuple[Sum, ...]:

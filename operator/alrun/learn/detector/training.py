@@ -53,7 +53,7 @@ _AHEAD = 3  # batches made ready while the device computes
 _IN_FLIGHT = 4  # steps given to the device before the first one's loss is looked at
 
 
-def _optimiser(decay: float) -> optax.GradientTransformation:
+def optimiser(decay: float) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(5.0), optax.scale_by_adam(), optax.add_decayed_weights(decay))
 
 
@@ -165,7 +165,7 @@ def train(
     if not len(examples):
         raise ValueError("there is no image to learn from")
     begin = (model.weights, model.statistics)
-    state = _State(*begin, _optimiser(settings.decay).init(model.weights), begin)
+    state = _State(*begin, optimiser(settings.decay).init(model.weights), begin)
     best: Trained | None = None
     losses: list[float] = []
     in_flight: deque[tuple[int, float, jax.Array]] = deque()
@@ -304,7 +304,7 @@ def _step(
         return loss(output, heat, sides, mask), statistics
 
     (value, statistics), gradient = jax.value_and_grad(objective, has_aux=True)(state.weights)
-    updates, moments = _optimiser(decay).update(gradient, state.moments, state.weights)
+    updates, moments = optimiser(decay).update(gradient, state.moments, state.weights)
     weights = jax.tree.map(lambda weight, update: weight - rate * update, state.weights, updates)
     mean = jax.tree.map(lambda old, new: old + share * (new - old), state.mean, (weights, statistics))
     return _State(weights, statistics, moments, mean), value
