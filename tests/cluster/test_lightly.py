@@ -84,6 +84,75 @@ def small(place: Place, platform: Platform, **settings: object) -> Object:
     )
 
 
+# -- Ways to fail --------------------------------------------------------------------------------------------------------
+
+FAILURES: dict[str, tuple[str, str, str, Object]] = {
+    # name of the run: step that meets it, reason, mode of the Worker, settings of Lightly
+    "offline": ("0/select", "WorkerOffline", "offline", {"pickupTimeout": "20s"}),
+    "version": ("0/select", "WorkerVersionMismatch", "config-version=V3", {"pickupTimeout": "20s"}),
+    "aborted": ("0/select", "RunAborted", "aborted", {}),
+    "crashed": ("0/select", "RunCrashed", "crashed", {}),
+    "failed": ("0/select", "RunFailed", "failed@SAMPLING", {}),
+    "stalled": ("0/select", "RunStalled", "stalled", {"stallTimeout": "15s"}),
+    "licence": ("0/select", "LicenceExpired", "", {}),
+    "datasource": ("0/register", "DatasourceRejected", "", {"dataset": "orchard--datasource-rejected"}),
+    "wrong-token": ("0/register", "TokenRejected", "", {"tokenSecretRef": {"name": "wrong", "key": "token"}}),
+    "expired": ("0/register", "LicenceExpired", "", {"tokenSecretRef": {"name": "expired", "key": "token"}}),
+    # These are done with their only cycle when the predictions are spoilt; then they are extended.
+    "missing": ("1/select", "PredictionsMissing", "", {}),
+    "invalid": ("1/select", "PredictionsMissing", "", {}),
+}
+_AT_ONCE = [name for name, (step, *_) in FAILURES.items() if step.startswith("0/")]
+
+
+@pytest.mark.parametrize("name", _AT_ONCE)
+def test_a_way_to_fail_has_its_reason_and_remedy(runs: dict[str, Run], name: str) -> None:
+    step, reason, *_ = FAILURES[name]
+
+    failure = runs[name].fails(timeout=900)
+
+    assert (failure["reason"], failure["step"], failure["attempt"]) == (reason, step, 1)
+    assert failure["remedy"]
+
+
+def _spoil(run: Run, name: str) -> None:
+    """Take all predictions away, or make them of a kind that nobody knows."""
+    folder = f"{run.root}.lightly/predictions/detections/"
+    if name == "missing":
+        run.world.remove(folder)
+        return
+    run.world.write(folder + "schema.json", b'{"task_type": "object-detection", "categories": "all"}')
+
+
+@pytest.mark.parametrize("name", ["missing", "invalid"])
+def test_predictions_that_the_worker_cannot_read(runs: dict[str, Run], name: str) -> None:
+    run = runs[name]
+    run.phase("Succeeded", timeout=900)
+    _spoil(run, name)
+    run.patch({"spec": {"loop": {"maxCycles": 2}}})
+
+    failure = run.fails(timeout=300)
+
+    step, reason, *_ = FAILURES[name]
+    assert (failure["reason"], failure["step"]) == (reason, step)
+    assert failure["remedy"]
+
+
+def test_suspending_cancels_what_is_scheduled(runs: dict[str, Run], platform: Platform) -> None:
+    run = runs["suspended"]
+    run.step("select", timeout=600)
+    platform.until("a scheduled run", lambda state: _scheduled(state, run) == ["OPEN"])
+
+    run.patch({"spec": {"suspend": True}})
+    run.phase("Suspended", timeout=180)
+
+    assert _scheduled(platform.state(), run) == ["CANCELED"]
+
+
+def _scheduled(state: Object, run: Run) -> list[str]:
+    return [one["state"] for one in state["scheduled"] if one["dataset"] == f"alrun-{run.namespace}-{run.name}"]
+
+
 # -- The tutorial's run --------------------------------------------------------------------------------------------------
 
 
@@ -161,72 +230,3 @@ def test_the_token_is_told_to_nobody(runs: dict[str, Run], platform: Platform, d
     everything = json.dumps([run.get(), run.events(), [job.to_str() for job in jobs], logs, run.world.operator_log()])
     assert platform.token not in everything
     assert not any(platform.token.encode() in content for content in kept)
-
-
-# -- Ways to fail --------------------------------------------------------------------------------------------------------
-
-FAILURES: dict[str, tuple[str, str, str, Object]] = {
-    # name of the run: step that meets it, reason, mode of the Worker, settings of Lightly
-    "offline": ("0/select", "WorkerOffline", "offline", {"pickupTimeout": "20s"}),
-    "version": ("0/select", "WorkerVersionMismatch", "config-version=V3", {"pickupTimeout": "20s"}),
-    "aborted": ("0/select", "RunAborted", "aborted", {}),
-    "crashed": ("0/select", "RunCrashed", "crashed", {}),
-    "failed": ("0/select", "RunFailed", "failed@SAMPLING", {}),
-    "stalled": ("0/select", "RunStalled", "stalled", {"stallTimeout": "15s"}),
-    "licence": ("0/select", "LicenceExpired", "", {}),
-    "datasource": ("0/register", "DatasourceRejected", "", {"dataset": "orchard--datasource-rejected"}),
-    "wrong-token": ("0/register", "TokenRejected", "", {"tokenSecretRef": {"name": "wrong", "key": "token"}}),
-    "expired": ("0/register", "LicenceExpired", "", {"tokenSecretRef": {"name": "expired", "key": "token"}}),
-    # These are done with their only cycle when the predictions are spoilt; then they are extended.
-    "missing": ("1/select", "PredictionsMissing", "", {}),
-    "invalid": ("1/select", "PredictionsMissing", "", {}),
-}
-_AT_ONCE = [name for name, (step, *_) in FAILURES.items() if step.startswith("0/")]
-
-
-@pytest.mark.parametrize("name", _AT_ONCE)
-def test_a_way_to_fail_has_its_reason_and_remedy(runs: dict[str, Run], name: str) -> None:
-    step, reason, *_ = FAILURES[name]
-
-    failure = runs[name].fails(timeout=900)
-
-    assert (failure["reason"], failure["step"], failure["attempt"]) == (reason, step, 1)
-    assert failure["remedy"]
-
-
-def _spoil(run: Run, name: str) -> None:
-    """Take all predictions away, or make them of a kind that nobody knows."""
-    folder = f"{run.root}.lightly/predictions/detections/"
-    if name == "missing":
-        run.world.remove(folder)
-        return
-    run.world.write(folder + "schema.json", b'{"task_type": "object-detection", "categories": "all"}')
-
-
-@pytest.mark.parametrize("name", ["missing", "invalid"])
-def test_predictions_that_the_worker_cannot_read(runs: dict[str, Run], name: str) -> None:
-    run = runs[name]
-    run.phase("Succeeded", timeout=900)
-    _spoil(run, name)
-    run.patch({"spec": {"loop": {"maxCycles": 2}}})
-
-    failure = run.fails(timeout=300)
-
-    step, reason, *_ = FAILURES[name]
-    assert (failure["reason"], failure["step"]) == (reason, step)
-    assert failure["remedy"]
-
-
-def test_suspending_cancels_what_is_scheduled(runs: dict[str, Run], platform: Platform) -> None:
-    run = runs["suspended"]
-    run.step("select", timeout=600)
-    platform.until("a scheduled run", lambda state: _scheduled(state, run) == ["OPEN"])
-
-    run.patch({"spec": {"suspend": True}})
-    run.phase("Suspended", timeout=180)
-
-    assert _scheduled(platform.state(), run) == ["CANCELED"]
-
-
-def _scheduled(state: Object, run: Run) -> list[str]:
-    return [one["state"] for one in state["scheduled"] if one["dataset"] == f"alrun-{run.namespace}-{run.name}"]

@@ -75,8 +75,8 @@ def swapped(engine: str, platform: Platform) -> Object:
 def strategies() -> Object:
     """A run that asks for whatever there is to ask for, with a comparison arm of its own images."""
     return {
-        "dataset": {"groupBy": GROUP_BY},
-        "loop": {"initialBatch": {"count": 2}, "batch": {"count": 1}, "control": "Random"},
+        "dataset": {"groupBy": GROUP_BY, "test": {"fraction": 0.3}},  # with fewer than 5 groups nothing is compared
+        "loop": {"initialBatch": {"count": 1}, "batch": {"count": 1}, "control": "Random"},
         "selection": {
             "strategies": [
                 {"input": {"type": "EMBEDDINGS"}, "strategy": {"type": "DIVERSITY"}},
@@ -102,6 +102,7 @@ def strategies() -> Object:
             "labelledElsewhere": KNOWN,
         },
         "training": {"embedded": {"iterations": 60}},
+        "cleanup": {"keepFinishedJobs": 100},
     }
 
 
@@ -179,9 +180,8 @@ def test_each_group_is_given_its_batch(runs: dict[str, Run], done: Object) -> No
 
     assert len(groups) > 1
     assert set(first) | set(second) <= groups
-    assert max(first.values()) == 2
-    assert max(second.values()) == 1
-    assert len(second) > 1
+    assert max(first.values()) == max(second.values()) == 1
+    assert min(len(first), len(second)) > len(groups) / 2
 
 
 def test_images_labelled_elsewhere_are_never_picked(runs: dict[str, Run], done: Object, images: list[str]) -> None:
