@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from alrun.api.selection import Preset
 from alrun.api.spec import RunSpec
 from alrun.api.step import StepName
 from alrun.core.inputs import step_input
@@ -246,6 +247,27 @@ def test_the_platform_must_be_able_to_reach_a_bucket():
             "spec.selection.lightly.datasources, or name a Secret with keys that it may use.",
         )
     ]
+
+
+def test_embeddings_that_change_with_each_cycle_are_refused():
+    changing = spec_of("pvc")
+    changing["selection"]["embeddings"] = {"source": "Detector"}
+    assert [error.field for error in check(RunSpec.model_validate(changing))] == ["spec.selection.embeddings.source"]
+    changing["selection"]["embeddings"] = {"source": "Classical"}
+    assert errors_of(changing) == []
+
+
+@pytest.mark.parametrize("preset", list(Preset))
+def test_presets_that_the_worker_can_do(preset):
+    chosen = spec_of("pvc")
+    chosen["selection"]["preset"] = preset.value
+    if preset is Preset.ACTIVE_LEARNING_DETECT:
+        assert errors_of(chosen) == [
+            "spec.selection.preset: ActiveLearningDetect goes by a score that the Lightly Worker does not compute. Choose "
+            "Coral or Entropy, or engine Embedded."
+        ]
+    else:
+        assert errors_of(chosen) == []
 
 
 def test_the_trainer_and_the_selection_are_both_asked():

@@ -424,11 +424,16 @@ def test_picks_that_were_not_offered(farm: Farm, monkeypatch: pytest.MonkeyPatch
 
 
 def test_wrong_tokens(farm: Farm) -> None:
-    for token, reason in (("no-such-token", "TokenRejected"), (EXPIRED_TOKEN, "LicenceExpired"), (" ", "TokenMissing")):
+    for token, reason in (
+        ("no-such-token", "TokenRejected"),
+        (EXPIRED_TOKEN, "LicenceExpired"),
+        (" ", "TokenMissing"),
+        (f"{TOKEN}\n", "TokenMissing"),
+    ):
         farm.environ["LIGHTLY_TOKEN"] = token
         error = reason_of(farm.register)
         assert (error.reason, error.retryable) == (reason, False)
-        assert token.strip() == "" or token not in error.message
+        assert token.strip() == "" or token.strip() not in error.message
 
 
 def test_a_platform_that_is_not_there(

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from alrun.api.spec import RunSpec
 from alrun.api.validate import Problem, Report, validate
-from alrun.engines.engine import EngineError
-from alrun.engines.registry import engine_for
+from alrun.engines.registry import check
 
 from .errors import CliError, Exit
 from .options import Output, OutputOption
@@ -28,11 +26,12 @@ def validate_command(
 ) -> None:
     """Find every mistake in manifests of runs, before they are applied. Needs no cluster.
 
-    What the engines would refuse is told too: experiment specs of TAO are rendered and judged as the operator does it.
+    What the engines would refuse is told too: experiment specs of TAO are rendered and judged as the operator does it, and
+    so are the settings of the Lightly Worker.
 
     Exit codes: 0 no mistakes (warnings are told); 1 mistakes; 2 a file cannot be read or holds no ActiveLearningRun.
     """
-    reports = [(_name(path), validate(_read(path), refused_by_engines)) for path in files]
+    reports = [(_name(path), validate(_read(path), check)) for path in files]
     if output is Output.JSON:
         typer.echo(_json(reports))
     else:
@@ -42,14 +41,6 @@ def validate_command(
     empty = [name for name, report in reports if not report.runs]
     if empty:
         raise CliError(f"{', '.join(empty)}: no ActiveLearningRun in it; check `kind` and `apiVersion`, or the file's name")
-
-
-def refused_by_engines(spec: RunSpec) -> Iterable[EngineError]:
-    """What would keep the run's trainer from being started, as far as the spec alone can tell."""
-    try:
-        return engine_for(spec.training.engine.value).check(spec)
-    except EngineError as error:
-        return [error]
 
 
 def _name(path: Path) -> str:

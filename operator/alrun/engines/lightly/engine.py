@@ -5,13 +5,14 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from alrun.api import paths
-from alrun.api.selection import LightlySelection
+from alrun.api.selection import LIGHTLY_SCORES, EmbeddingSource, LightlySelection
 from alrun.api.spec import RunSpec
 from alrun.api.step import LightlyWork, StepName
 from alrun.core.inputs import Role, claim, storage, store_uri
 from alrun.core.observed import Run
 from alrun.core.plan import JobRequest
 from alrun.core.pods import WORKER
+from alrun.core.strategies import PRESETS
 
 from ..engine import EngineError, Workload
 from ..sidecar import Sidecar, StoreMount
@@ -66,7 +67,7 @@ class Lightly:
         settings = spec.selection.lightly
         if settings is None:
             return []
-        return [*check_settings(settings), *_check_access(spec, settings)]
+        return [*check_settings(settings), *_check_access(spec, settings), *_check_embeddings(spec), *_check_preset(spec)]
 
 
 def _server(settings: LightlySelection) -> dict[str, str]:
@@ -117,6 +118,30 @@ def _folder(uri: str, below: str) -> str:
     """Path in the claim of a folder below a pvc:// URI."""
     path = uri.partition("://")[2].partition("/")[2]
     return "/".join(part for part in f"{path}/{below}".split("/") if part not in ("", "."))
+
+
+def _check_preset(spec: RunSpec) -> list[EngineError]:
+    """A preset may stand for a score of our own; where strategies are written out, the API server looks at them."""
+    preset = spec.selection.preset
+    known = {one.input.score for one in PRESETS.get(preset, ())} if preset is not None else set()
+    if not known - {None, *LIGHTLY_SCORES}:
+        return []
+    found = f"{preset} goes by a score that the Lightly Worker does not compute"
+    return [EngineError("spec.selection.preset", found, "Choose Coral or Entropy, or engine Embedded.")]
+
+
+def _check_embeddings(spec: RunSpec) -> list[EngineError]:
+    """What the Worker compares with must not change between cycles: it keeps the embeddings of what it has selected."""
+    wanted = spec.selection.embeddings
+    if wanted is None or wanted.source is not EmbeddingSource.DETECTOR:
+        return []
+    return [
+        EngineError(
+            "spec.selection.embeddings.source",
+            "each cycle's detector makes other ones, and the Lightly Worker compares them with those of the cycles before",
+            "Write Classical, SelfSupervised or File, or leave embeddings out: the Worker makes its own.",
+        )
+    ]
 
 
 def _check_access(spec: RunSpec, settings: LightlySelection) -> list[EngineError]:

@@ -83,14 +83,16 @@ class Platform:
 
     def __init__(self, context: Context, environ: Mapping[str, str]) -> None:
         _log_through(context.say)
-        if not environ.get(TOKEN, "").strip():
-            raise LightlyError("TokenMissing", f"the variable {TOKEN} is empty")
+        token = environ.get(TOKEN, "")
+        if not token or token != token.strip():  # the Worker takes it as it is
+            what = "has white space at an end" if token.strip() else "is empty"
+            raise LightlyError("TokenMissing", f"the token of the Secret {what}")
 
         def connect() -> ApiWorkflowClient:
             with warnings.catch_warnings():
                 # That there is a later client is true, and no news: no later one has an API.
                 warnings.filterwarnings("ignore", "Incompatible version of lightly", UserWarning)
-                return ApiWorkflowClient(token=environ[TOKEN].strip())
+                return ApiWorkflowClient(token=token)
 
         self._client = _asked("connect", connect)
         self._docker = DockerApi(api_client=self._client.api_client)

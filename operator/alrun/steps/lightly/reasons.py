@@ -37,8 +37,9 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
             retryable=True,
         ),
         "TokenMissing": Reason(
-            "The Secret holds an empty token.",
-            "write the token of selection.lightly.tokenSecretRef into the Secret, as Lightly's preferences page shows it",
+            "The Secret holds an empty token, or one with a space or a line break at an end.",
+            "write the token of selection.lightly.tokenSecretRef into the Secret as Lightly's preferences page shows it; "
+            "`kubectl create secret --from-literal` adds no line break",
         ),
         "TokenRejected": Reason(
             "The platform does not know the token, or its owner may not do this.",
