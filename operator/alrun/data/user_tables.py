@@ -16,14 +16,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from .problems import DatasetError
+from .user_cells import is_text, numbers_of, unfit
 from .user_files import UserFile
 
 IMAGE_COLUMNS = ("image", "filenames")
@@ -84,7 +83,7 @@ class Column:
         Raises:
             DatasetError: a cell is empty, no number, or not finite.
         """
-        return _numbers(self.file, self.name, self.values, self.rows)
+        return numbers_of(self.file, self.name, self.values, self.rows)
 
     def categories(self) -> tuple[NDArray[np.int64], list[str]]:
         """[N] number of each image's category, and the categories' names, sorted; an empty cell is the category "".
@@ -97,7 +96,7 @@ class Column:
         try:
             texts = pc.fill_null(pc.cast(self.values, pa.string()), "")
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise _unfit(self.file, self.name, self.values.type, "text") from error
+            raise unfit(self.file, self.name, self.values.type, "text") from error
         encoded = pc.dictionary_encode(texts)
         known = encoded.dictionary.to_pylist()
         ranks = np.empty(len(known), np.int64)
@@ -152,7 +151,7 @@ def read_embeddings(file: UserFile, names: Names, room: Callable[[int], NDArray[
         if columns == [EMBEDDING]:
             vectors = _vectors(file, batch[EMBEDDING], numbers, None if out is None else out.shape[1])
         else:
-            vectors = np.stack([_numbers(file, name, batch[name], numbers, np.float32) for name in columns], axis=1)
+            vectors = np.stack([numbers_of(file, name, batch[name], numbers, np.float32) for name in columns], axis=1)
         if out is None:
             out = room(vectors.shape[1])
         out[places] = vectors
@@ -203,8 +202,8 @@ class _Rows:
         apart = [name for name in columns if name != self._column]
         for first, batch in self._file.batches([self._column, *apart]):
             images = batch.column(0)
-            if not _is_text(images.type):
-                raise _unfit(self._file, self._column, images.type, "paths")
+            if not is_text(images.type):
+                raise unfit(self._file, self._column, images.type, "paths")
             found = [None if name is None else self._names.find(name) for name in images.to_pylist()]
             inside = np.array([number for number, place in enumerate(found) if place is not None], np.int64)
             places = np.array([place for place in found if place is not None], np.int64)
@@ -255,7 +254,7 @@ def _vectors(file: UserFile, column: pa.Array, rows: NDArray[np.int64], length: 
     """[n, d] of a column of lists; `length` is what d was in the batches before."""
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
-        raise _unfit(file, EMBEDDING, kind, "lists of numbers")
+        raise unfit(file, EMBEDDING, kind, "lists of numbers")
     if column.null_count:
         row = int(rows[int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])])
         raise file.error("CellInvalid", f"{file.where(row)}, column {EMBEDDING}: no vector")
@@ -270,51 +269,5 @@ def _vectors(file: UserFile, column: pa.Array, rows: NDArray[np.int64], length: 
             f"{file.where(int(rows[other[0]]))} has a vector of {lengths[other[0]]} numbers, the rows before it of {length}"
         )
         raise file.error("RowsUneven", found)
-    flat = _numbers(file, EMBEDDING, pc.list_flatten(column), np.repeat(rows, length), np.float32)
+    flat = numbers_of(file, EMBEDDING, pc.list_flatten(column), np.repeat(rows, length), np.float32)
     return flat.reshape(len(rows), length)
-
-
-def _numbers(
-    file: UserFile, name: str, values: pa.Array, rows: NDArray[np.int64], dtype: type[np.floating] = np.float64
-) -> NDArray[Any]:
-    """The values as finite numbers of `dtype`; `rows` are those that they come from.
-
-    Raises:
-        DatasetError: one is not, that of the first such row.
-    """
-    kind = values.type
-    if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        raise _unfit(file, name, kind, "numbers")
-    if _is_text(kind):
-        values = pc.utf8_trim_whitespace(values)
-    try:
-        numbers = pc.cast(values, pa.float64())
-    except pa.ArrowInvalid as error:
-        place = next(place for place in np.argsort(rows, kind="stable").tolist() if not _is_number(values[place]))
-        found = f"{file.where(int(rows[place]))}, column {name}: {values[place].as_py()!r} is not a number"
-        raise file.error("CellInvalid", found) from error
-    with np.errstate(over="ignore"):  # what is too large for the type is not finite, and said so below
-        out: NDArray[Any] = numbers.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
-    bad = np.flatnonzero(~np.isfinite(out))
-    if bad.size:
-        place = int(bad[rows[bad].argmin()])
-        value = values[place].as_py()
-        found = "no value" if value is None else f"{value} is not a finite number of {np.dtype(dtype).name}"
-        raise file.error("CellInvalid", f"{file.where(int(rows[place]))}, column {name}: {found}")
-    return out
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _is_number(value: pa.Scalar) -> bool:
-    try:
-        value.cast(pa.float64())
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _unfit(file: UserFile, name: str, kind: pa.DataType, wanted: str) -> DatasetError:
-    return file.error("CellInvalid", f"the column {name} holds {kind}, not {wanted}")
