@@ -56,7 +56,7 @@ class Lightly:
             raise EngineError("spec.selection.lightly", "engine Lightly needs this block", "Name the Secret with the token.")
         return Workload(
             requests=_OURS[step],
-            env={"LIGHTLY_DID_VERSION_CHECK": "True", **_server(settings)},
+            env=_server(settings),
             secret_env={"LIGHTLY_TOKEN": settings.token_secret_ref},
             sidecar=_worker(run, work, settings) if step is StepName.SELECT else None,
             shared_memory=_SHARED_MEMORY if step is StepName.SELECT else None,
