@@ -172,7 +172,7 @@ def _balance_entropy(scene: Scene) -> Callable[[list[int]], Floats]:
     def values(chosen: list[int]) -> Floats:
         counts = np.bincount(top[chosen], minlength=labels + 1)
         rarity = -counts[top].astype(np.float64)
-        rarity[top == labels] = -np.inf  # nothing found: no class
+        rarity[top == labels] = -1e6  # nothing found: no class, and last
         return rarity * 10 + entropy
 
     return values

@@ -11,9 +11,14 @@ import numpy as np
 import pytest
 from bench.efficiency.drawing import Line, drawn
 from bench.efficiency.figures import START, Course, Interval, advantage, courses, gained, table, written
+from bench.efficiency.loops import Journal, Plan
+from bench.efficiency.rules import RULES
 from bench.efficiency.sets import DataSet, kept
 
+from alrun.learn.detector.model import Model
 from alrun.learn.metrics import Truth
+from alrun.learn.selection.pool import Frontier, Pool, space
+from alrun.learn.selection.predictions import Predictions
 
 
 def course(*points: tuple[float, float]) -> Course:
@@ -146,3 +151,41 @@ def test_a_kept_set_is_the_same_set(tmp_path: Path):
     pool, test = again.divided(0.4, 0)
     assert sorted([*pool.tolist(), *test.tolist()]) == [0, 1, 2]
     assert {again.groups[index] for index in pool}.isdisjoint({again.groups[index] for index in test})
+
+
+def test_a_journal_goes_on_where_it_was_cut_off(tmp_path: Path):
+    journal = Journal(tmp_path, "generated:7", Plan())
+    model = Model.fresh(("a", "b"), 64, 64, 0)
+    began = record(START, 0, 0, 100, 0.3)
+    journal.add(began, model)
+    with (tmp_path / "generated-7" / "trainings.jsonl").open("a") as file:
+        file.write('{"seed": 0, "rule": "Ran')
+    again = Journal(tmp_path, "generated:7", Plan())
+    assert again.records == [began]
+    assert again.find(0, START, 0) == began
+    assert again.find(0, "Random", 1) is None
+    assert again.model(began).id == model.id
+    again.add(record("Random", 0, 1, 200, 0.4), model)
+    assert [one["rule"] for one in Journal(tmp_path, "generated:7", Plan()).records] == [START, "Random"]
+
+
+def test_a_journal_is_not_gone_on_with_by_another_plan(tmp_path: Path):
+    Journal(tmp_path, "generated:7", Plan())
+    with pytest.raises(ValueError, match="finish with that plan, or name another folder"):
+        Journal(tmp_path, "generated:7", Plan(batch=41))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_on_trial_picks_open_images_until_none_is_left(name):
+    rng = np.random.default_rng(3)
+    pool = Pool([f"{number}.jpg" for number in range(24)], np.array([2, 7]), rng.normal(size=(24, 4)))
+    points = space(pool)
+    found = Predictions(rng.integers(0, 20, 40), rng.integers(0, 3, 40), rng.random(40), 24, 3)
+
+    def picks() -> list[int]:
+        frontier = Frontier(pool, points)
+        rule = RULES[name](pool, frontier, points, cycle=1, seed=5, expected=6, predictions=found)
+        return [one.index for one in rule]
+
+    assert sorted(picks()) == [number for number in range(24) if number not in (2, 7)]
+    assert picks() == picks()
