@@ -2,7 +2,8 @@
 
     python bench/selection.py [--sizes 100000x128x500 …] [--repeat 3] [--weights]
 
-Embeddings are unit vectors in 200 clusters, float32. Each engine runs in a process of its own with two threads, in turn;
+Embeddings are unit vectors in 200 clusters, float32. Each engine runs in a process of its own, in turn: lightly-mundig with
+two threads, ours with one, which is all it needs (OpenBLAS' threads wait for each other longer than they work);
 best and median of the runs are shown, the least processor time (which on a busy machine says more), the load of the
 machine, and the first pick in which the two differ, if any.
 Ours reads its embeddings from a memory-mapped file. What its process peaks at above one that only imports the same
@@ -30,8 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZES = ("100000x128x500", "100000x384x500", "100000x128x5000", "1000000x128x300")
-CLUSTERS, SPREAD, THREADS = 200, 0.5, 2
+CLUSTERS, SPREAD = 200, 0.5
 ENGINES = ("alrun", "lightly-mundig")
+THREADS = {"alrun": 1, "lightly-mundig": 2}
 
 
 def make(path: Path, images: int, columns: int) -> None:
@@ -83,9 +85,8 @@ def theirs(path: Path, count: int, weighted: bool) -> tuple[list[int], float]:
 
 def measure(engine: str, path: Path, count: int, weighted: bool) -> dict[str, object]:
     """One run in a process of its own."""
-    threads = {
-        name: str(THREADS) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
-    }
+    number = str(THREADS[engine])
+    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), number)
     command = [sys.executable, __file__, "--engine", engine, "--path", str(path), "--count", str(count)]
     done = subprocess.run(
         [*command, *(["--weights"] if weighted else [])], env=os.environ | threads, check=True, stdout=subprocess.PIPE
@@ -142,6 +143,26 @@ def compare(size: str, repeat: int, weighted: bool, folder: Path) -> None:
     )
 
 
+def shards(folder: Path) -> None:
+    """What picking from the picks of shards loses of the covering radius."""
+    from alrun.learn.selection.merging import covering_radius, merge  # noqa: PLC0415
+
+    images, columns, count = 100_000, 128, 500
+    path = folder / f"{images}x{columns}.npy"
+    if not path.exists():
+        make(path, images, columns)
+    points = np.load(path, mmap_mode="r")
+    exact = covering_radius(points, np.array(ours(path, count, weighted=False)[0]))
+    print(f"{images} x {columns}, {count} picks, covering radius: whole {exact:.4f}", flush=True)
+    for number in (4, 16):
+        parts = []
+        for rows in np.array_split(np.arange(images), number):
+            np.save(folder / "shard.npy", points[rows])
+            parts.append(rows[ours(folder / "shard.npy", count, weighted=False)[0]])
+        found = covering_radius(points, merge(points[np.concatenate(parts)], parts, count))
+        print(f"  {number} shards {found:.4f}, {found / exact - 1:+.2%}", flush=True)
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -151,11 +172,15 @@ def main() -> None:
     parser.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)
     parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--shards", action="store_true", help="only the loss of shards")
     arguments = parser.parse_args()
     if arguments.engine:
         child(arguments)
         return
     with tempfile.TemporaryDirectory() as folder:
+        if arguments.shards:
+            shards(Path(folder))
+            return
         for size in arguments.sizes:
             compare(size, arguments.repeat, arguments.weights, Path(folder))
 

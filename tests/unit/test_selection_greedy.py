@@ -33,8 +33,9 @@ def lightly(objectives: list[Objective], images: int, count: int, chosen=()) -> 
     for one in objectives:
         if isinstance(one, Diversity):
             selection.add_diversifying_strategy(one.points, one.strength, one.minimum_distance)
+        elif isinstance(one, Balance):
+            selection.add_balancing_strategy(one.distributions.tolist(), one.target.tolist(), one.strength)
         else:
-            assert isinstance(one, Weights)
             selection.add_weighting_strategy(one.values, one.strength)
     return selection.run_selection(list(chosen), images, len(chosen) + count)[len(chosen) :]
 
@@ -160,6 +161,20 @@ def test_ends():
     assert picked(near, 5, combination=product) == [1, 4]
     assert picked([Weights(np.array([1.0, 5, 3]), maximum_sum=8)], 3) == [1, 2]
     assert picked([Weights(np.array([1.0, 5, 3]), minimum=2)], 3) == [1, 2]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_balance_with_other_wishes_is_lightlys(seed):
+    """Counts, shares and images that show nothing; of three and more classes, one of which may not be wanted."""
+    draw = np.random.default_rng(seed)
+    shows = draw.random((200, 3 + seed % 3))
+    shows[draw.random(shows.shape) < 0.3 * (seed % 3)] = 0
+    target = draw.random(shows.shape[1])
+    target[0] *= seed % 2
+    points = draw.normal(size=(200, 4)).astype(np.float32)
+    objectives = [Weights(draw.random(200)), Balance(shows, target / target.sum(), 1 + seed % 2), Diversity(points)]
+    for some in (objectives, objectives[:2], objectives[1:]):
+        assert picked(some, 200, 40, [5, 7]) == lightly(some, 200, 40, [5, 7])
 
 
 def test_balance_turns_to_what_is_missing():
