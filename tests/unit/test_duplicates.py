@@ -39,7 +39,7 @@ def few_bits_apart(draw: st.DrawFn) -> NDArray[np.uint64]:
     return hashes
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     hashes=few_bits_apart(),
     distance=st.integers(0, 32),
@@ -84,12 +84,13 @@ def test_those_chosen_already_come_first() -> None:
     assert by_hash(hashes, 1, first=np.array([4, 2, 1])).tolist() == [False, True, True, False, True]
 
 
+@settings(deadline=None)
 @given(hashes=few_bits_apart(), distance=st.integers(0, 12), cut=st.integers(0, 40))
 def test_what_comes_later_changes_nothing(hashes: NDArray[np.uint64], distance: int, cut: int) -> None:
     assert by_hash(hashes[:cut], distance).tolist() == by_hash(hashes, distance)[:cut].tolist()
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     images=st.integers(1, 40),

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -237,6 +237,7 @@ def test_a_list_of_images(file: Make) -> None:
     assert refused(lambda: read_list(file(b"\xff\xfe"), POOL))[0] == "UserFileUnreadable"
 
 
+@settings(deadline=None)
 @given(
     order=st.permutations(range(8)),
     numbers=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=16, max_size=16),

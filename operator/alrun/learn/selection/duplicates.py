@@ -244,14 +244,17 @@ class _Comparison:
         found: Mask = np.zeros(len(some), bool)
         kept = self._order[np.flatnonzero(stays[: some[0]])]
         images = self._order[some]
-        mine = self._points[images]
+        mine = 2 * self._points[images]
         for columns in blocks(len(kept)):
             others = kept[columns]
-            squared = mine @ self._points[others].T
-            squared *= -2
-            squared += self._norms[others]
-            squared += self._norms[images][:, None]
-            found |= self._near(squared, images, others, found).any(axis=1)
+            # -(squared distance - own norm): that no other is near enough is seen in two passes over the products
+            nearness = mine @ self._points[others].T
+            nearness -= self._norms[others]
+            some_near = nearness.max(axis=1) >= self._norms[images] - self._squared - self._doubt
+            rows = np.flatnonzero(some_near & ~found)
+            if rows.size:
+                squared = self._norms[images[rows]][:, None] - nearness[rows]
+                found[rows] = self._near(squared, images[rows], others).any(axis=1)
         return found
 
     def alike(self, rows: slice) -> Mask:
@@ -261,14 +264,13 @@ class _Comparison:
         squared *= -2
         squared += self._norms[images]
         squared += self._norms[images][:, None]
-        return self._near(squared, images, images, np.zeros(len(images), bool))
+        return self._near(squared, images, images)
 
-    def _near(self, squared: NDArray[np.float32], images: Indices, others: Indices, passed: Mask) -> Mask:
-        """Which pairs are within the distance; rows that are `passed` over are not looked at closely."""
+    def _near(self, squared: NDArray[np.float32], images: Indices, others: Indices) -> Mask:
+        """Which pairs are within the distance; those in doubt are computed again."""
         near: Mask = squared <= self._squared - self._doubt
         doubtful = squared <= self._squared + self._doubt
         doubtful &= ~near
-        doubtful[passed] = False
         rows, columns = np.nonzero(doubtful)
         for some in blocks(len(rows), max(1, _CELLS // self._points.shape[1])):
             mine = self._points[images[rows[some]]].astype(np.float64)
