@@ -1,4 +1,4 @@
-"""Learning curves as an SVG file: mAP50 against images, and against boxes."""
+"""Learning curves as an SVG file: mAP50 against images and against boxes, and how far ahead of random ones."""
 
 from __future__ import annotations
 
@@ -14,70 +14,104 @@ from alrun.steps.report.chart import ticks
 
 _COLOURS = ("#6b7280", "#b91c1c", "#1d4ed8", "#15803d", "#a16207", "#7e22ce", "#0e7490", "#be185d", "#4d7c0f", "#9a3412")
 _DASHES = ("", "6 3", "2 3")
-_PANEL, _HEIGHT, _LEGEND = 360, 300, 170
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 14, 34, 42
+_PANEL, _HEIGHT, _LEGEND = 310, 300, 150
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 48, 42
+_ASIDE = 3
+"""Pixels between the bars of two rules, which would hide each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A rule's curve: [cycles] images, boxes and mAP50, each the mean over seeds."""
+    """A rule's curve.
+
+    Attributes:
+        name: of the rule.
+        images, boxes, map50: [cycles] mean over seeds.
+        ahead: (mean, low, high) of the difference to Random at equal boxes in each cycle after the first; empty for Random.
+    """
 
     name: str
     images: NDArray[np.float64]
     boxes: NDArray[np.float64]
     map50: NDArray[np.float64]
+    ahead: Sequence[tuple[float, float, float]]
 
 
 def drawn(title: str, lines: Sequence[Line]) -> str:
     """The drawing. The upward axis does not begin at 0: what matters are the differences, and it is labelled."""
-    width = 2 * _PANEL + _LEGEND
-    low = min(line.map50.min() for line in lines)
-    high = max(line.map50.max() for line in lines)
+    width = 3 * _PANEL + _LEGEND
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{_HEIGHT}" viewBox="0 0 {width} {_HEIGHT}" '
         'font-family="sans-serif" font-size="11">',
         f'<rect width="{width}" height="{_HEIGHT}" fill="#ffffff"/>',
-        f'<text x="{_LEFT}" y="18" font-size="13" font-weight="bold">{escape(title)}: mAP50 on the sealed test set</text>',
+        f'<text x="{_LEFT}" y="18" font-size="13" font-weight="bold">{escape(title)}</text>',
     ]
+    values = [value for line in lines for value in line.map50.tolist()]
     for number, name in enumerate(("images", "boxes")):
-        parts += _panel(number * _PANEL, name, lines, (float(low), float(high)))
+        panel = _Panel(number * _PANEL, [x for line in lines for x in getattr(line, name).tolist()], values)
+        parts += panel.frame("mAP50 on the sealed test set", f"labelled {name}")
+        for place, line in enumerate(lines):
+            parts += panel.curve(place, getattr(line, name).tolist(), line.map50.tolist())
+    bars = [value for line in lines for bar in line.ahead for value in bar]
+    panel = _Panel(2 * _PANEL, [x for line in lines for x in line.boxes.tolist()], [0.0, *bars])
+    parts += panel.frame("ahead of Random at equal boxes (95 %)", "labelled boxes")
+    for place, line in enumerate(lines):
+        parts += panel.bars(place, line.boxes[1:].tolist(), line.ahead)
     for number, line in enumerate(lines):
         y = _TOP + 8 + 16 * number
-        parts.append(f'<path d="M{2 * _PANEL + 8} {y}h24" {_style(number)}/>')
-        parts.append(f'<text x="{2 * _PANEL + 38}" y="{y + 4}">{escape(line.name)}</text>')
+        parts.append(f'<path d="M{3 * _PANEL + 8} {y}h24" {_style(number)}/>')
+        parts.append(f'<text x="{3 * _PANEL + 38}" y="{y + 4}">{escape(line.name)}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _panel(left: float, name: str, lines: Sequence[Line], span: tuple[float, float]) -> list[str]:
-    xs = [getattr(line, name) for line in lines]
-    first, last = float(min(x.min() for x in xs)), float(max(x.max() for x in xs))
-    size = ticks(max(span[1] - span[0], 0.01))[1]
-    bottom, top = math.floor(span[0] / size) * size, math.ceil(span[1] / size) * size
+class _Panel:
+    """One of the drawings side by side: its axes, and what lies in it."""
 
-    def x_of(value: float) -> float:
-        return left + _LEFT + (_PANEL - _LEFT - _RIGHT) * (value - first) / ((last - first) or 1)
+    def __init__(self, left: float, xs: Sequence[float], ys: Sequence[float]) -> None:
+        self._left, self._first, self._last = left, min(xs), max(xs)
+        self._size = ticks(max(max(ys) - min(ys), 0.01))[1]
+        self._low = math.floor(min(ys) / self._size + 1e-9) * self._size
+        self._high = max(math.ceil(max(ys) / self._size - 1e-9) * self._size, self._low + self._size)
 
-    def y_of(value: float) -> float:
-        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (value - bottom) / ((top - bottom) or 1)
+    def x(self, value: float) -> float:
+        span = (self._last - self._first) or 1
+        return self._left + _LEFT + (_PANEL - _LEFT - _RIGHT) * (value - self._first) / span
 
-    parts = []
-    for value in np.arange(bottom, top + size / 2, size):
-        y = y_of(value)
-        parts.append(f'<path d="M{x_of(first):.1f} {y:.1f}H{x_of(last):.1f}" stroke="#e5e7eb"/>')
-        parts.append(f'<text x="{x_of(first) - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{value:.2f}</text>')
-    parts += [
-        f'<text x="{x_of(value):.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{value:,.10g}</text>'
-        for value in ticks(last)
-        if first <= value <= last
-    ]
-    middle = (x_of(first) + x_of(last)) / 2
-    parts.append(f'<text x="{middle:.1f}" y="{_HEIGHT - 10}" text-anchor="middle">labelled {name}</text>')
-    for number, (line, x) in enumerate(zip(lines, xs, strict=True)):
-        points = [(x_of(a), y_of(b)) for a, b in zip(x.tolist(), line.map50.tolist(), strict=True)]
-        parts.append(f'<path d="M{"L".join(f"{a:.1f} {b:.1f}" for a, b in points)}" {_style(number)}/>')
-        colour = _COLOURS[number % len(_COLOURS)]
-        parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.5" fill="{colour}"/>' for a, b in points]
-    return parts
+    def y(self, value: float) -> float:
+        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (value - self._low) / (self._high - self._low)
+
+    def frame(self, title: str, below: str) -> list[str]:
+        left, right = self.x(self._first), self.x(self._last)
+        parts = [f'<text x="{left:.1f}" y="{_TOP - 12}">{title}</text>']
+        for value in np.arange(self._low, self._high + self._size / 2, self._size).tolist():
+            at = self.y(value)
+            parts.append(
+                f'<path d="M{left:.1f} {at:.1f}H{right:.1f}" stroke="{"#9ca3af" if abs(value) < 1e-9 else "#e5e7eb"}"/>'
+            )
+            parts.append(f'<text x="{left - 6:.1f}" y="{at + 4:.1f}" text-anchor="end">{value:.2f}</text>')
+        size = ticks(self._last - self._first or 1, 4)[1]
+        steps = np.arange(math.ceil(self._first / size) * size, self._last + size / 1e6, size).tolist()
+        foot = _HEIGHT - _BOTTOM + 16
+        parts += [f'<text x="{self.x(x):.1f}" y="{foot}" text-anchor="middle">{x:,.10g}</text>' for x in steps]
+        parts.append(f'<text x="{(left + right) / 2:.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{below}</text>')
+        return parts
+
+    def curve(self, number: int, xs: Sequence[float], ys: Sequence[float]) -> list[str]:
+        points = [(self.x(a), self.y(b)) for a, b in zip(xs, ys, strict=True)]
+        line = f'<path d="M{"L".join(f"{a:.1f} {b:.1f}" for a, b in points)}" {_style(number)}/>'
+        return [line, *(_dot(number, a, b) for a, b in points)]
+
+    def bars(self, number: int, xs: Sequence[float], bars: Sequence[tuple[float, float, float]]) -> list[str]:
+        parts = []
+        for x, (mean, low, high) in zip(xs, bars, strict=False):  # Random has no bars
+            at = self.x(x) + _ASIDE * (number - 1)
+            parts.append(f'<path d="M{at:.1f} {self.y(low):.1f}V{self.y(high):.1f}" {_style(number)}/>')
+            parts.append(_dot(number, at, self.y(mean)))
+        return parts
+
+
+def _dot(number: int, x: float, y: float) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{_COLOURS[number % len(_COLOURS)]}"/>'
 
 
 def _style(number: int) -> str:

@@ -89,14 +89,19 @@ def courses(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, Course]
     return found
 
 
-def advantage(course: Course, base: Course) -> float:
-    """Difference in mAP50 at equal boxes, the mean over the cycles after the first.
+def ahead(course: Course, base: Course) -> Floats:
+    """[cycles - 1] difference in mAP50 at equal boxes, in each cycle after the first.
 
-    Each cycle is compared at its own number of boxes, with the other curve on a straight line between its cycles; where the
+    A cycle is compared at its own number of boxes, with the other curve on a straight line between its cycles; where the
     other one ends before, at the other one's last number of boxes. Nothing is extrapolated.
     """
     places = np.minimum(course.boxes[1:], base.boxes[-1])
-    return float(np.mean([course.at(boxes) - base.at(boxes) for boxes in places]))
+    return np.array([course.at(boxes) - base.at(boxes) for boxes in places.tolist()])
+
+
+def advantage(course: Course, base: Course) -> float:
+    """The mean of `ahead` over the cycles after the first."""
+    return float(ahead(course, base).mean())
 
 
 def gained(course: Course, base: Course) -> float:
@@ -154,8 +159,7 @@ def written(out: Path) -> str:
             continue
         name = records[0]["set"]
         parts.append(f"## {name}\n\n{_about(records)}\n\n{table(found)}\n")
-        lines = [_line(rule, list(by_seed.values())) for rule, by_seed in found.items()]
-        (out / f"{path.parent.name}.svg").write_text(drawn(name, lines))
+        (out / f"{path.parent.name}.svg").write_text(drawn(name, _lines(found)))
     if not parts:
         raise ValueError(f"no loop in {out} is finished yet; run the same command without --report")
     text = "\n".join(parts)
@@ -163,9 +167,21 @@ def written(out: Path) -> str:
     return text
 
 
-def _line(rule: str, every: Sequence[Course]) -> Line:
-    images, boxes, map50 = (np.mean([getattr(one, part) for one in every], axis=0) for part in ("images", "boxes", "map50"))
-    return Line(rule, images, boxes, map50)
+def _lines(found: Mapping[str, Mapping[int, Course]]) -> list[Line]:
+    """What is drawn of each rule; the baselines first, so that they have the same colours in every drawing."""
+    lines = []
+    for rule in sorted(found, key=lambda name: (BASELINES.index(name) if name in BASELINES else len(BASELINES), name)):
+        every = list(found[rule].values())
+        images, boxes, map50 = (
+            np.mean([getattr(one, part) for one in every], axis=0) for part in ("images", "boxes", "map50")
+        )
+        base = found.get("Random", {})
+        pairs = [ahead(one, base[seed]) for seed, one in found[rule].items() if seed in base]
+        intervals = (
+            [Interval.of(column.tolist()) for column in np.array(pairs).T] if len(pairs) > 1 and rule != "Random" else []
+        )
+        lines.append(Line(rule, images, boxes, map50, [(one.mean, *one.drawn) for one in intervals]))
+    return lines
 
 
 def _about(records: Sequence[Mapping[str, Any]]) -> str:

@@ -28,7 +28,6 @@ from alrun.learn.detector.training import Epoch, Examples, Settings, train
 from alrun.learn.metrics import Found, curves, mean_average_precision
 from alrun.learn.selection.pool import Frontier, Pool, shuffled, space
 from alrun.learn.selection.predictions import Predictions
-from alrun.learn.selection.scores import binary_entropy
 
 from .figures import START
 from .rules import Rule
@@ -136,9 +135,7 @@ class Loop:
     def _picked(self, rule: Rule, cycle: int, labelled: NDArray[np.int64], last: Mapping[str, Any]) -> NDArray[np.int64]:
         found = self._detections(last)
         predictions = _predictions(found, len(self._data.classes)).above(SCORE_THRESHOLD)
-        uncertainty = np.zeros(len(found))
-        np.maximum.at(uncertainty, predictions.image, binary_entropy(predictions.score))
-        pool = Pool(self._names, labelled, np.stack([one.embedding for one in found]), uncertainty)
+        pool = Pool(self._names, labelled, np.stack([one.embedding for one in found]))
         points = space(pool)
         picks = rule(
             pool,
