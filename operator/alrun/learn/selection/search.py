@@ -115,20 +115,20 @@ class Search:
         rest = self._terms.rest(rows)
         low = rest.astype(np.float64)
         high = low.copy()
-        magnitude = float(np.abs(low).max())
+        size = float(np.abs(low).max())
         for one in self._terms.diversities:
-            least, most = self._limits(one, rows)
-            magnitude += float(max(np.abs(least).max(), np.abs(most).max()))
-            low += least
-            high += most
-        doubt = self._terms.doubt(magnitude)
+            lower, upper = self._limits(one, rows)
+            size += float(max(np.abs(lower).max(), np.abs(upper).max()))
+            low += lower
+            high += upper
+        doubt = self._terms.doubt(size)
         close = np.flatnonzero(high + 2 * doubt >= low.max())
         rows, scores = self._exactly(rows[close], rest[close])
         top = scores.max()
         if front.outside is not None:
             assert self._groups is not None
-            bound, size = self._groups.bound(front.outside)
-            if bound + self._terms.doubt(size) >= top:
+            bound, largest = self._groups.bound(front.outside)
+            if bound + self._terms.doubt(largest) >= top:
                 return None
         return int(rows[scores == top].min()), float(top)
 
