@@ -845,6 +845,18 @@ WRONG: tuple[Wrong, ...] = (
         "the Lightly Worker knows no noObjectShare",
     ),
     Wrong(
+        "confidences of the Worker",
+        _lightly(preset="ActiveLearningDetect"),
+        "spec.selection.preset",
+        "the Lightly Worker computes no confidence of an image, which preset ActiveLearningDetect goes by",
+    ),
+    Wrong(
+        "the detector's embeddings for the Worker",
+        _lightly(embeddings={"source": "Detector"}),
+        "spec.selection.embeddings.source",
+        "the Lightly Worker compares images of all cycles, and every cycle's detector sees with other eyes",
+    ),
+    Wrong(
         "a batch a folder from the Worker",
         _lightly(batchPer="Folder"),
         "spec.selection.batchPer",

@@ -101,6 +101,22 @@ SELECTION_RULES: tuple[Rule, ...] = (
     *(_not_for_lightly(field) for field in ("classShares", "noObjectShare")),
     Rule(
         ("spec.selection",),
+        "!has(self.engine) || self.engine != 'Lightly' || !has(self.preset) || self.preset != 'ActiveLearningDetect'",
+        lambda value: value["engine"] != "Lightly" or value.get("preset") != "ActiveLearningDetect",
+        "the Lightly Worker computes no confidence of an image, which preset ActiveLearningDetect goes by",
+        "choose another preset, or write engine: Embedded",
+        field="preset",
+    ),
+    Rule(
+        ("spec.selection",),
+        "!has(self.engine) || self.engine != 'Lightly' || !has(self.embeddings) || self.embeddings.source != 'Detector'",
+        lambda value: value["engine"] != "Lightly" or value.get("embeddings", {}).get("source") != "Detector",
+        "the Lightly Worker compares images of all cycles, and every cycle's detector sees with other eyes",
+        "choose source Classical, SelfSupervised or File, or leave embeddings out: the Worker makes its own",
+        field="embeddings.source",
+    ),
+    Rule(
+        ("spec.selection",),
         "!has(self.engine) || self.engine != 'Lightly' || !has(self.batchPer) || self.batchPer == 'Pool'",
         lambda value: value["engine"] != "Lightly" or value["batchPer"] == "Pool",
         "the Lightly Worker knows batches of the whole pool only",
