@@ -310,10 +310,10 @@ def test_tolerations(wanted, expected):
 
 
 @pytest.mark.parametrize("step", EMBEDDED)
-def test_only_steps_that_run_jax_get_its_environment(step):
+def test_steps_get_the_environment_that_their_libraries_are_fast_in(step):
     env = env_of(job_of(MINIMAL, step))
     runs_jax = {StepName.EMBED, StepName.TRAIN, StepName.EVALUATE, StepName.INFER, *COMPRESSION_STEPS}
-    expected = {"GLIBC_TUNABLES"} if step in runs_jax else set()
+    expected = {"GLIBC_TUNABLES"} if step in runs_jax else {"OPENBLAS_NUM_THREADS"} if step is StepName.SELECT else set()
     assert set(env) - {"HOME", "PYTHONUNBUFFERED"} == expected
 
 

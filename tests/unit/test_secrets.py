@@ -27,7 +27,8 @@ def test_values_of_secrets_are_taken_out_and_nothing_else() -> None:
 
 def test_a_token_is_taken_out_of_urls() -> None:
     secrets = Secrets.of({"LIGHTLY_TOKEN": "a1b2+c3/d4"})
-    assert secrets.redacted("GET /v1/tags?token=a1b2%2Bc3%2Fd4&x=1, a1b2+c3/d4") == "GET /v1/tags?token=[redacted]&x=1, [redacted]"
+    told = secrets.redacted("GET /v1/tags?token=a1b2%2Bc3%2Fd4&x=1, a1b2+c3/d4")
+    assert told == "GET /v1/tags?token=[redacted]&x=1, [redacted]"
 
 
 def test_what_is_too_short_to_be_a_secret_stays() -> None:

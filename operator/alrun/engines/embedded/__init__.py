@@ -37,6 +37,11 @@ _REQUESTS: Mapping[StepName, Mapping[str, str]] = MappingProxyType(
 # JAX itself reads is set by the worker, which knows its release of JAX.
 _JAX: Mapping[str, str] = MappingProxyType({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"})
 _RUNS_JAX = (TRAINER_STEPS - {StepName.FETCH}) | {StepName.EMBED}
+# The products of a selection are small and many: BLAS threads spend several times their work on waiting for each other.
+_ALONE: Mapping[str, str] = MappingProxyType({"OPENBLAS_NUM_THREADS": "1"})
+_ENVIRONMENTS: Mapping[StepName, Mapping[str, str]] = MappingProxyType(
+    {**dict.fromkeys(_RUNS_JAX, _JAX), StepName.SELECT: _ALONE}
+)
 
 
 class Embedded:
@@ -53,7 +58,7 @@ class Embedded:
         step = StepName(request.input.params.step)
         if step not in _REQUESTS:
             raise EngineError("spec.training.engine", f"{self.name} has no step {step.value}", "Choose TAO or Custom.")
-        return Workload(requests=_REQUESTS[step], env=_JAX if step in _RUNS_JAX else {})
+        return Workload(requests=_REQUESTS[step], env=_ENVIRONMENTS.get(step, {}))
 
     def check(self, spec: RunSpec) -> list[EngineError]:
         """Nothing: what the API server accepts of a spec, this engine can do."""

@@ -54,6 +54,7 @@ _IN_FLIGHT = 4  # steps given to the device before the first one's loss is looke
 
 
 def optimiser(decay: float) -> optax.GradientTransformation:
+    """AdamW without its learning rate, which the caller multiplies in; gradients are cut to a norm of 5."""
     return optax.chain(optax.clip_by_global_norm(5.0), optax.scale_by_adam(), optax.add_decayed_weights(decay))
 
 

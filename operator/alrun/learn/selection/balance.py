@@ -52,9 +52,9 @@ class Shortage:
     def __init__(self, predictions: Predictions) -> None:
         labels = max(predictions.labels, 1)
         pairs, place = np.unique(predictions.image * labels + predictions.label, return_inverse=True)
-        self._image, self._label = np.divmod(pairs, labels)  # in the order of the images
-        self._expected: Floats = np.bincount(place, weights=predictions.score, minlength=len(pairs))
-        boxes = np.bincount(predictions.image, weights=predictions.score, minlength=predictions.images)
+        self._image, self._label = pairs // labels, pairs % labels  # in the order of the images
+        self._expected: Floats = np.bincount(place, weights=predictions.score, minlength=len(pairs)).astype(float)
+        boxes = np.bincount(predictions.image, weights=predictions.score, minlength=predictions.images).astype(float)
         self._effort: Floats = 1 + boxes
         self._names = predictions.names
         self.objects: Floats = np.zeros(labels)

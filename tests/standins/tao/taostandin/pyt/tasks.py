@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from alrun.learn.coco import coco
 from alrun.learn.detector.model import Model
 from alrun.learn.detector.onnx_export import to_onnx
-from alrun.learn.coco import coco
 from alrun.learn.metrics import Found, curves
 
 from .. import checkpoint, failures, learner
