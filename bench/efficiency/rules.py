@@ -9,12 +9,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from alrun.learn.selection import scores
 from alrun.learn.selection.default import default_rule
 from alrun.learn.selection.draw import random
 from alrun.learn.selection.herding import herding
 from alrun.learn.selection.pool import Frontier, Pick, Pool
 from alrun.learn.selection.predictions import Predictions
-from alrun.learn.selection.scores import binary_entropy
 
 Floats = NDArray[np.float64]
 
@@ -57,15 +57,20 @@ class Scene:
         return self._per_class(self.predictions.score)
 
     @property
+    def _entropies(self) -> Floats:
+        """[B] entropy of "the box is right", with the box's score as its probability, in bits."""
+        return scores.entropy(self.predictions.score[:, None])
+
+    @property
     def doubt(self) -> Floats:
         """[N, C] the sum of the boxes' entropies, in bits."""
-        return self._per_class(binary_entropy(self.predictions.score))
+        return self._per_class(self._entropies)
 
     @property
     def largest(self) -> Floats:
         """[N] entropy of an image's most uncertain box, in bits; 0 without one."""
         out = np.zeros(self.predictions.images)
-        np.maximum.at(out, self.predictions.image, binary_entropy(self.predictions.score))
+        np.maximum.at(out, self.predictions.image, self._entropies)
         return out
 
     @property

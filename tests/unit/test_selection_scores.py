@@ -13,7 +13,6 @@ from alrun.api.selection import IMAGE_CONFIDENCE, LIGHTLY_SCORES
 from alrun.learn.selection.predictions import Predictions
 from alrun.learn.selection.scores import (
     SCORERS,
-    binary_entropy,
     class_counts,
     entropy,
     from_scores,
@@ -82,8 +81,8 @@ def test_one_column_is_read_as_binary():
     assert least_confidence([[0.9]]) == pytest.approx([0.2])
 
 
-def test_binary_entropy_is_that_of_a_single_class():
-    assert binary_entropy([0.5, 0.95, 0.0, 1.0]) == pytest.approx([1.0, 0.2864, 0.0, 0.0], abs=5e-5)
+def test_entropy_of_a_single_class():
+    assert entropy([[0.5], [0.95], [0.0], [1.0]]) == pytest.approx([1.0, 0.2864, 0.0, 0.0], abs=5e-5)
 
 
 def test_object_frequency():

@@ -197,7 +197,7 @@ class Rule(StrEnum):
     """How images are picked."""
 
     STRATEGIES = "Strategies"  # by `SelectParams.strategies`
-    DEFAULT = "Default"  # by the rule that was measured to be best, see docs/selection.md
+    DEFAULT = "Default"  # by our own rule, see docs/label-efficiency.md
     DRAWN = "Drawn"  # the images of the other arm's batch that were drawn at random
 
 

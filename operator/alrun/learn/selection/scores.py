@@ -48,15 +48,6 @@ def entropy(probabilities: ArrayLike) -> Floats:
     return _clipped(-(p * logs).sum(axis=1) / np.log2(p.shape[1]))
 
 
-def binary_entropy(scores: ArrayLike) -> Floats:
-    """Entropy in bits of "the box is right" with the box's score as its probability: [B] -> [B].
-
-    It is `entropy` for a detector whose classes are told apart by independent scores: unlike the distribution
-    that `from_scores` makes up, it depends neither on the order of the classes nor on the image's other boxes.
-    """
-    return entropy(np.asarray(scores, np.float64).reshape(-1, 1))
-
-
 def from_scores(scores: Floats, labels: NDArray[np.int64], others: int) -> Floats:
     """Class probabilities of boxes that have a score and a label only: [B], [B] -> [B, others + 1].
 
