@@ -10,6 +10,8 @@ from alrun.api import meta
 from alrun.api.crd import crd
 
 from .api_server import ApiServer, api_server, binary
+from .gateway import BUCKET, Gateway
+from .gateway import binary as versitygw
 
 RUNS = f"/apis/{meta.API_VERSION}/namespaces/default/{meta.PLURAL}"
 
@@ -36,3 +38,19 @@ def _wait_until_served(running: ApiServer) -> None:
         while running.request("GET", path).code != 200:
             assert time.monotonic() < end, f"the API server does not serve {path}"
             time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    program = versitygw()
+    if program is None:
+        message = "versitygw is neither at ALRUN_VERSITYGW nor in ~/.cache/alrun/bin; `make tools` installs it"
+        if os.environ.get("ALRUN_REQUIRE_TOOLS") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    root = tmp_path_factory.mktemp("s3")
+    (root / "served" / BUCKET).mkdir(parents=True)
+    server = Gateway(program, root / "served", root / "log")
+    server.start()
+    yield server
+    server.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 
 import boto3
@@ -14,8 +13,8 @@ from lightly.openapi_generated.swagger_client.models import DatasetType, Datasou
 
 from tests.standins.lightly.server import Server, serve
 
+from .gateway import Gateway
 from .lightly_orchard import DIVERSITY, UNCERTAINTY, Orchard, Site
-from .test_s3 import Gateway, binary
 
 REGION = "us-east-1"
 ROLE = "arn:aws:iam::123456789012:role/lightly"
@@ -26,22 +25,6 @@ ROLES = {
     ROLE: {"externalId": EXTERNAL_ID, **KEYS, "maxSessionDuration": 43200},
     SHORT_ROLE: {"externalId": EXTERNAL_ID, **KEYS},
 }
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    program = binary()
-    if program is None:
-        message = "versitygw is neither at ALRUN_VERSITYGW nor in ~/.cache/alrun/bin; `make tools` installs it"
-        if os.environ.get("ALRUN_REQUIRE_TOOLS") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    root = tmp_path_factory.mktemp("buckets")
-    (root / "served" / "orchard").mkdir(parents=True)
-    server = Gateway(program, root / "served", root / "log")
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -37,10 +37,10 @@ from tests.standins.lightly.worker import run_worker
 from tests.unit.step_runs import picture
 from tests.unit.test_lightly_select import Idle
 
-from .test_lightly_buckets import EXTERNAL_ID, KEYS, REGION, ROLE, gateway, server
-from .test_s3 import Gateway
+from .gateway import Gateway
+from .test_lightly_buckets import EXTERNAL_ID, KEYS, REGION, ROLE, server
 
-__all__ = ["gateway", "server"]  # fixtures
+__all__ = ["server"]  # a fixture
 
 NAMES = [f"row {number % 2}/tree {number:02d}.png" for number in range(12)]
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import socket
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,72 +33,9 @@ from alrun.data.transfer import download_folder, upload_folder
 from alrun.steps import run
 from tests.unit.step_runs import picture
 
+from .gateway import BUCKET, Gateway
+
 ENVIRON = {"TEST_AWS_ACCESS_KEY_ID": "contract", "TEST_AWS_SECRET_ACCESS_KEY": "contract-secret-key"}
-BUCKET = "orchard"
-
-
-def binary() -> Path | None:
-    named = os.environ.get("ALRUN_VERSITYGW")
-    path = Path(named) if named else Path.home() / ".cache/alrun/bin/versitygw"
-    if path.is_file():
-        return path
-    found = shutil.which("versitygw")
-    return Path(found) if found else None
-
-
-class Gateway:
-    """A server that can be stopped and started again at the same address."""
-
-    def __init__(self, program: Path, folder: Path, log: Path) -> None:
-        self._program = program
-        self._folder = folder
-        self._log = log
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        environ = os.environ | {"ROOT_ACCESS_KEY": "contract", "ROOT_SECRET_KEY": "contract-secret-key"}
-        command = [str(self._program), "--port", f"127.0.0.1:{self.port}", "posix", str(self._folder)]
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
-        for _ in range(400):
-            if self.process.poll() is not None:
-                raise RuntimeError(f"versitygw ended: {self._log.read_text()}")
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-            except OSError:
-                threading.Event().wait(0.05)
-            else:
-                return
-        raise RuntimeError("versitygw does not listen")
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    program = binary()
-    if program is None:
-        message = "versitygw is neither at ALRUN_VERSITYGW nor in ~/.cache/alrun/bin; `make tools` installs it"
-        if os.environ.get("ALRUN_REQUIRE_TOOLS") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    root = tmp_path_factory.mktemp("s3")
-    (root / "served" / BUCKET).mkdir(parents=True)
-    server = Gateway(program, root / "served", root / "log")
-    server.start()
-    yield server
-    server.stop()
 
 
 class Time:

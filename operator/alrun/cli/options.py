@@ -34,6 +34,12 @@ ContextOption = Annotated[str | None, typer.Option("--context", metavar="NAME", 
 KubeconfigOption = Annotated[
     Path | None, typer.Option("--kubeconfig", metavar="FILE", help="Kubeconfig; default: $KUBECONFIG, else ~/.kube/config.")
 ]
+EndpointOption = Annotated[
+    str | None, typer.Option("--endpoint", metavar="URL", help="Address of the S3 service as seen from this machine.")
+]
+OwnCredentialsOption = Annotated[
+    bool, typer.Option("--own-credentials", help="Use your own AWS credentials, not the run's Secret.")
+]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text, or json for programs.")]
 
 

@@ -23,7 +23,16 @@ from alrun.api.step import Store
 
 from .connection import connect
 from .errors import CliError, Exit
-from .options import ContextOption, KubeconfigOption, NamespaceOption, Output, OutputOption, RunArgument
+from .options import (
+    ContextOption,
+    EndpointOption,
+    KubeconfigOption,
+    NamespaceOption,
+    Output,
+    OutputOption,
+    OwnCredentialsOption,
+    RunArgument,
+)
 from .report import Place, report_store, secret_of
 
 if TYPE_CHECKING:
@@ -131,12 +140,8 @@ def replay(
         str | None,
         typer.Option("--dataset", metavar="FOLDER-OR-URI", help="Where files of yours that it read are, if elsewhere now."),
     ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option("--endpoint", metavar="URL", help="Address of the S3 service as seen from this machine.")
-    ] = None,
-    own: Annotated[
-        bool, typer.Option("--own-credentials", help="Use your own AWS credentials, not the run's Secret.")
-    ] = False,
+    endpoint: EndpointOption = None,
+    own: OwnCredentialsOption = False,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,

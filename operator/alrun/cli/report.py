@@ -24,7 +24,16 @@ from alrun.api.step import Store
 from .comparison import comparison_lines
 from .connection import connect
 from .errors import CliError, Exit
-from .options import ContextOption, KubeconfigOption, NamespaceOption, Output, OutputOption, RunArgument
+from .options import (
+    ContextOption,
+    EndpointOption,
+    KubeconfigOption,
+    NamespaceOption,
+    Output,
+    OutputOption,
+    OwnCredentialsOption,
+    RunArgument,
+)
 from .view import RunView
 
 if TYPE_CHECKING:
@@ -158,12 +167,8 @@ def report(
         Path | None,
         typer.Option("--to", metavar="FILE", help="Where to write it; - is standard output. [default: RUN-report.html]"),
     ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option("--endpoint", metavar="URL", help="Address of the S3 service as seen from this machine.")
-    ] = None,
-    own: Annotated[
-        bool, typer.Option("--own-credentials", help="Use your own AWS credentials, not the run's Secret.")
-    ] = False,
+    endpoint: EndpointOption = None,
+    own: OwnCredentialsOption = False,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,

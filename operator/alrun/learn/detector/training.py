@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
+from alrun.learn.ahead import ahead
 from alrun.learn.metrics import Found, Truth, curves, mean_average_precision
 from alrun.learn.room import room
 
@@ -49,7 +49,6 @@ Juditsky, 1992). Single steps at a high learning rate are noisy, and with a hand
 would be picked for its luck."""
 
 _ORDER, _VARIATION = 1, 2  # purposes of random streams; 0 draws the initial weights
-_AHEAD = 3  # batches made ready while the device computes
 _IN_FLIGHT = 4  # steps given to the device before the first one's loss is looked at
 
 
@@ -182,7 +181,9 @@ def train(
             if not math.isfinite(losses[-1]):
                 raise LossNotFiniteError(number, rate)
 
-    for iteration, (images, targets) in enumerate(batches(examples, len(model.classes), settings), start=1):
+    make = partial(batch, examples, len(model.classes), settings)
+    batches = ahead(make, settings.iterations, threads=1, name="alrun-batches")
+    for iteration, (images, targets) in enumerate(batches, start=1):
         rate = learning_rate(iteration - 1, settings.iterations, settings.learning_rate)
         share = np.float32(WINDOW / (WINDOW - 1 + iteration))
         state, value = _step(state, images, targets, np.float32(rate), share, decay=settings.decay)
@@ -239,22 +240,6 @@ def learning_rate(iteration: int, iterations: int, peak: float) -> float:
     else:
         low, way = peak / 2.5e5, (iteration - rise) / (iterations - rise)
     return low + (peak - low) * 0.5 * (1 + math.cos(math.pi * way))
-
-
-def batches(examples: Examples, classes: int, settings: Settings) -> Iterator[tuple[NDArray[np.uint8], Targets]]:
-    """(images, targets) of every iteration, varied, made by a thread ahead of their use."""
-    with ThreadPoolExecutor(1, thread_name_prefix="alrun-batches") as pool:
-        ready: deque[Future[tuple[NDArray[np.uint8], Targets]]] = deque()
-        try:
-            for iteration in range(settings.iterations):
-                ready.append(pool.submit(batch, examples, classes, settings, iteration))
-                if len(ready) > _AHEAD:
-                    yield ready.popleft().result()
-            while ready:
-                yield ready.popleft().result()
-        finally:
-            for future in ready:
-                future.cancel()
 
 
 def batch(examples: Examples, classes: int, settings: Settings, iteration: int) -> tuple[NDArray[np.uint8], Targets]:

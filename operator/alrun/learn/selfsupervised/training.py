@@ -7,10 +7,9 @@ pool, settings and seed give the same bits, on any number of cores.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -18,6 +17,7 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
+from alrun.learn.ahead import ahead
 from alrun.learn.detector.network import Tree, backbone
 from alrun.learn.detector.training import LossNotFiniteError, learning_rate, optimiser
 
@@ -33,7 +33,6 @@ FEWEST = 2
 """With fewer images there is nothing to tell an image from."""
 
 _ORDER, _VIEWS = 2, 3  # purposes of random streams; 0 and 1 draw the initial weights
-_AHEAD = 3  # batches made ready while the device computes
 _LOOK = 64  # images looked at together
 _SETTLED = 32  # batches that statistics are taken from
 
@@ -139,7 +138,8 @@ def learn(pixels: NDArray[np.uint8], settings: Settings, report: Callable[[Epoch
     state = _State(weights, optimiser(_DECAY).init(weights))
     total, length = settings.iterations(len(pixels)), len(pixels) // settings.size(len(pixels))
     losses: list[jax.Array] = []
-    for iteration, (first, second) in enumerate(_batches(pixels, settings, total), start=1):
+    pairs = ahead(partial(batch, pixels, settings), total, threads=2, name="alrun-views")
+    for iteration, (first, second) in enumerate(pairs, start=1):
         rate = learning_rate(iteration - 1, total, settings.rate)
         state, value = _step(state, first, second, np.float32(rate))
         losses.append(value)
@@ -166,24 +166,6 @@ def batch(pixels: NDArray[np.uint8], settings: Settings, iteration: int) -> tupl
     images = [np.asarray(pixels[number]) for number in order[place * size : (place + 1) * size]]
     views = [(view(image, random), view(image, random)) for image in images]
     return np.stack([first for first, _ in views]), np.stack([second for _, second in views])
-
-
-def _batches(
-    pixels: NDArray[np.uint8], settings: Settings, iterations: int
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """The batches of all iterations, made by threads ahead of their use."""
-    with ThreadPoolExecutor(2, thread_name_prefix="alrun-views") as pool:
-        ready: deque[Future[tuple[NDArray[np.uint8], NDArray[np.uint8]]]] = deque()
-        try:
-            for iteration in range(iterations):
-                ready.append(pool.submit(batch, pixels, settings, iteration))
-                if len(ready) > _AHEAD:
-                    yield ready.popleft().result()
-            while ready:
-                yield ready.popleft().result()
-        finally:
-            for future in ready:
-                future.cancel()
 
 
 _DECAY = 1e-4
