@@ -22,6 +22,7 @@ from alrun.data.stores import FileNotFoundInStore
 from alrun.steps import select
 from alrun.steps.context import StepError
 from alrun.steps.selecting.replay import Changed, OverlayStore, Replay, replay
+from alrun.steps.selecting.writing import SCHEMA
 
 from .cli_cluster import SPEC, Cluster, manifest, serve
 from .selecting import CLASSICAL, POOL, embeddings, hashes, index, label, orchard, predictions, selection, strategy
@@ -99,7 +100,7 @@ def rewrite(world, cycle: int, **changes: object) -> None:
     path = world.file(paths.selection(cycle))
     rows = pa.parquet.read_table(path).to_pylist()
     rows[1] |= changes
-    pa.parquet.write_table(pa.Table.from_pylist(rows, select.SCHEMA), path)
+    pa.parquet.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from alrun.learn.selection.affinity import typicality
 from alrun.learn.selection.pool import Pool, shuffled, space
 from alrun.steps import select
 from alrun.steps.context import StepError
+from alrun.steps.selecting.writing import SCHEMA
 
 from .selecting import (
     CLASSICAL,
@@ -92,7 +93,7 @@ def test_first_batch_is_random_with_a_reason_for_each_image(make):
     assert not result.exhausted
     assert result.input == context.input.digest()
     assert result.digest == context.digest_of(paths.selection(0))
-    assert context.read_table(paths.selection(0)).schema == select.SCHEMA
+    assert context.read_table(paths.selection(0)).schema == SCHEMA
 
 
 def test_random_goes_on_where_the_last_cycle_ended(make):

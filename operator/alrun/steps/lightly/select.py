@@ -12,11 +12,11 @@ from alrun.api.step import SelectParams, StepResult
 from alrun.learn.selection.batch import compose
 from alrun.learn.selection.pool import SelectionError
 from alrun.steps.context import Context, StepError
-from alrun.steps.select import Row, finish
 from alrun.steps.selecting.candidates import Candidates, PoolIndex, candidates, pool_index
 from alrun.steps.selecting.inputs import Inputs
 from alrun.steps.selecting.picking import RANDOM, draw, recipe_of
 from alrun.steps.selecting.sources import recorded
+from alrun.steps.selecting.writing import Row, finish
 
 from .asking import Asking
 from .client import Platform

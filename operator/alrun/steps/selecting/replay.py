@@ -29,6 +29,7 @@ from alrun.steps.arms import ArmStore
 from alrun.steps.context import Context, StepError
 
 from .sources import DATASET
+from .writing import SCHEMA
 
 ROUNDED = " (another processor, or another release of a library, rounds the last digits differently)"
 """What is added where two scores are next to equal."""
@@ -244,7 +245,7 @@ def _or_nothing(workspace: FileStore, path: str) -> bytes:
 def _difference(recorded: list[Mapping[str, Any]] | list[dict[str, Any]], again: list[dict[str, Any]]) -> str | None:
     """The first difference between two lists of picks, in words."""
     for number, (one, other) in enumerate(zip(recorded, again, strict=False)):
-        for column in select.SCHEMA.names:
+        for column in SCHEMA.names:
             if _bits(one[column]) != _bits(other[column]):
                 what = "image" if column == "image" else f"{column} of {one['image']}"
                 hint = ROUNDED if column == "score" and math.isclose(one[column], other[column], rel_tol=1e-5) else ""
