@@ -6,7 +6,8 @@ shares of the classes in what is chosen with the image, each + 1e-10,
     factor = 1 / (1 + KL(target || q) / H(target))
 
 H being the entropy of the target, so that the base of the logarithms does not matter. Counts are summed over images
-before they become shares. Where the balance is met to seven digits, Lightly's own rounding decides, which is not known.
+before they become shares. For balance alone the two part within 60 picks in 10 of 30 random runs; that Lightly's own
+rounding decides where a balance is nearly met is a guess.
 A target of a single class has no entropy: it is divided by 1 (with natural logarithms), where Lightly divides by 0.
 """
 
