@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from lightly.api import ApiWorkflowClient
 from lightly.openapi_generated.swagger_client.models import DatasetType, DatasourcePurpose
 from PIL import Image
 
-from tests.standins.lightly.server import TOKEN, Server
+from tests.standins.lightly.server import TOKEN, Server, serve
 from tests.standins.lightly.worker import run_worker
 
 DIVERSITY = {"input": {"type": "EMBEDDINGS"}, "strategy": {"type": "DIVERSITY"}}
@@ -22,6 +24,15 @@ UNCERTAINTY = {
     "input": {"type": "SCORES", "task": "parts", "score": "uncertainty_entropy"},
     "strategy": {"type": "WEIGHTS"},
 }
+
+
+@contextmanager
+def platform(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A platform of its own for a test, which the real client finds as its only one."""
+    monkeypatch.setenv("LIGHTLY_DID_VERSION_CHECK", "True")
+    with serve(environ=environ) as running:
+        monkeypatch.setenv("LIGHTLY_SERVER_LOCATION", running.url)
+        yield running
 
 
 @dataclass(frozen=True)

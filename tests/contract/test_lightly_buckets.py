@@ -11,10 +11,10 @@ import requests
 from lightly.openapi_generated.swagger_client.exceptions import ApiException
 from lightly.openapi_generated.swagger_client.models import DatasetType, DatasourcePurpose
 
-from tests.standins.lightly.server import Server, serve
+from tests.standins.lightly.server import Server
 
 from .gateway import Gateway
-from .lightly_orchard import DIVERSITY, UNCERTAINTY, Orchard, Site
+from .lightly_orchard import DIVERSITY, UNCERTAINTY, Orchard, Site, platform
 
 REGION = "us-east-1"
 ROLE = "arn:aws:iam::123456789012:role/lightly"
@@ -31,9 +31,7 @@ ROLES = {
 def server(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("LIGHTLY_DID_VERSION_CHECK", "True")
-    with serve(environ={"LIGHTLY_STANDIN_ROLES": json.dumps(ROLES)}) as running:
-        monkeypatch.setenv("LIGHTLY_SERVER_LOCATION", running.url)
+    with platform(monkeypatch, {"LIGHTLY_STANDIN_ROLES": json.dumps(ROLES)}) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", gateway.endpoint)
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"{running.url}/sts")
         yield running

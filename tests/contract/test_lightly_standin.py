@@ -23,19 +23,14 @@ from tests.standins.lightly.scores import counts, scores
 from tests.standins.lightly.server import EXPIRED_TOKEN, TOKEN, Server, serve
 from tests.standins.lightly.state import State
 
-DIVERSITY = {"input": {"type": "EMBEDDINGS"}, "strategy": {"type": "DIVERSITY"}}
-UNCERTAINTY = {
-    "input": {"type": "SCORES", "task": "parts", "score": "uncertainty_entropy"},
-    "strategy": {"type": "WEIGHTS"},
-}
+from .lightly_orchard import DIVERSITY, platform
+
 ROLE = "arn:aws:iam::123456789012:role/lightly"
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("LIGHTLY_DID_VERSION_CHECK", "True")
-    with serve() as running:
-        monkeypatch.setenv("LIGHTLY_SERVER_LOCATION", running.url)
+    with platform(monkeypatch) as running:
         yield running
 
 

@@ -12,18 +12,16 @@ import numpy as np
 import pytest
 from lightly.openapi_generated.swagger_client.models import DatasourcePurpose
 
-from tests.standins.lightly.server import EXPIRED_TOKEN, Server, serve
+from tests.standins.lightly.server import EXPIRED_TOKEN, Server
 from tests.standins.lightly.states import ORDER
 from tests.standins.lightly.worker import run_worker
 
-from .lightly_orchard import DIVERSITY, UNCERTAINTY, Orchard, Site
+from .lightly_orchard import DIVERSITY, UNCERTAINTY, Orchard, Site, platform
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("LIGHTLY_DID_VERSION_CHECK", "True")
-    with serve() as running:
-        monkeypatch.setenv("LIGHTLY_SERVER_LOCATION", running.url)
+    with platform(monkeypatch) as running:
         yield running
 
 
@@ -352,9 +350,7 @@ def test_run_is_not_picked_up(site: Site, orchard: Orchard, wish: str) -> None:
 
 
 def test_licence_that_expires_fails_the_run(orchard: Orchard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LIGHTLY_DID_VERSION_CHECK", "True")
-    with serve(environ={"LIGHTLY_STANDIN_FAIL": "licence-expired"}) as server:
-        monkeypatch.setenv("LIGHTLY_SERVER_LOCATION", server.url)
+    with platform(monkeypatch, {"LIGHTLY_STANDIN_FAIL": "licence-expired"}) as server:
         orchard.grow(4)
         assert Site(server, orchard).done() == ("FAILED", "Your Lightly license has expired")
 

@@ -40,7 +40,7 @@ from alrun.api.training import EmbeddedTraining, StartFrom, TaoInput, TaoTrainin
 from .budget import Remaining, limits, remaining
 from .course import compressed, control_since
 from .observed import Run
-from .strategies import RANDOM, Choice, choice_of
+from .strategies import RANDOM, choice_of
 
 DEFAULT_YOLO_INPUT = TaoInput(width=1248, height=384)
 """Input of yolo_v4 where the run states none: that of NVIDIA's own spec for KITTI."""
@@ -170,11 +170,11 @@ def _control_select(run: Run, cycle: int) -> SelectParams:
     """
     spec = run.spec
     new = next((entry.new_images for entry in run.status.cycles if entry.cycle == cycle), 0)
-    random = Choice(Rule.DRAWN) if spec.loop.control is Control.RANDOM_SHARE else Choice(Rule.STRATEGIES, (RANDOM,))
+    drawn = spec.loop.control is Control.RANDOM_SHARE
     return _select(run, cycle).model_copy(
         update={
-            "rule": random.rule,
-            "strategies": list(random.strategies),
+            "rule": Rule.DRAWN if drawn else Rule.STRATEGIES,
+            "strategies": [] if drawn else [RANDOM],
             "combination": Combination.PRODUCT,
             "batch": Batch(count=max(1, new)),
             "limit": None,

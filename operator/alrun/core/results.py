@@ -119,16 +119,15 @@ def _take_control_labels(draft: Draft, entry: CycleStatus, result: StepResult) -
 
 def _control_before(draft: Draft, cycle: int) -> ControlCycle:
     """What the arm had before the cycle: its own labels, or those that both arms share."""
-    earlier = [entry for entry in draft.status.cycles if entry.cycle < cycle]
-    if not earlier:
-        return ControlCycle()
-    last = max(earlier, key=lambda entry: entry.cycle)
-    if last.control is not None:
-        return last.control
     since = control_since(draft.spec) or 0
-    if last.cycle < since:
-        return ControlCycle(images=last.images, boxes=last.boxes)
-    return _control_before(draft, last.cycle)  # a cycle in which nothing was drawn for it
+    for entry in reversed(draft.status.cycles):
+        if entry.cycle >= cycle:
+            continue
+        if entry.cycle < since:
+            return ControlCycle(images=entry.images, boxes=entry.boxes)
+        if entry.control is not None:  # else nothing was drawn for it in that cycle
+            return entry.control
+    return ControlCycle()
 
 
 def _take_control_model(draft: Draft, entry: CycleStatus, result: StepResult) -> None:

@@ -123,7 +123,7 @@ def write_metadata(context: Context, index: PoolIndex, keys: Sequence[Key]) -> N
     except FileNotFoundInStore:
         pass  # the first time
     context.workspace.delete([WRITTEN])
-    kept = {f"{paths.METADATA}/schema.json"} | {path for path, _ in _files(index, keys)}
+    kept = {f"{paths.METADATA}/schema.json"} | {_place(image) for image in index.images}
     context.workspace.delete(entry.path for entry in context.workspace.list(paths.METADATA) if entry.path not in kept)
 
     def files() -> Iterator[tuple[str, bytes]]:
@@ -151,7 +151,11 @@ def _files(index: PoolIndex, keys: Sequence[Key]) -> Iterator[tuple[str, bytes]]
     for number, image in enumerate(index.images):
         values = {key.name: key.values[number] for key in keys}
         text = json.dumps({"file_name": image, "type": "image", "metadata": values}, ensure_ascii=False)
-        yield f"{paths.METADATA}/{stem(image)}.json", text.encode()
+        yield _place(image), text.encode()
+
+
+def _place(image: str) -> str:
+    return f"{paths.METADATA}/{stem(image)}.json"
 
 
 def _key(column: Column) -> Key:
